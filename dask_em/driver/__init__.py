@@ -1,0 +1,18 @@
+"""Where to look next, and when to stop."""
+
+from dask_em.driver.loop import iterate
+from dask_em.driver.outcome import Outcome
+from dask_em.driver.state import Entry, Iteration, State, advance, propose
+from dask_em.driver.stopping import STOP_ON, Stopping
+
+__all__ = [
+    "STOP_ON",
+    "Entry",
+    "Iteration",
+    "Outcome",
+    "State",
+    "Stopping",
+    "advance",
+    "iterate",
+    "propose",
+]

@@ -1,0 +1,135 @@
+"""Where to start: pass 0 and the starts made from its sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from sklearn.cluster import KMeans, kmeans_plusplus
+
+from dask_em.errors import DataError, InputError, did_you_mean
+from dask_em.kernel import Survey, survey
+from dask_em.mixture import Mixture, MixtureParameters
+from dask_em.reduction import Reducer
+from dask_em.rows import Frame, Rows
+from dask_em.storage.blocks import Layout
+
+__all__ = ["STARTS", "examine", "require_rows", "sample_size", "starts"]
+
+Array = np.ndarray[Any, Any]
+PEEK = 4096  # rows whose mean is the reference of pass 0
+SAMPLE_ROWS, SAMPLE_BYTES = 20_000, 64 * 2**20
+ROWS_PER_PARAMETER = 10
+
+
+def sample_size(features: int, parameters: int) -> int:
+    """Return how many rows the starts are made on: a pure function of the model's size."""
+    wanted = max(SAMPLE_ROWS, ROWS_PER_PARAMETER * parameters)
+    return max(min(wanted, SAMPLE_BYTES // (8 * features)), 1000)
+
+
+def examine(reducer: Reducer, size: int, seed: int) -> Survey:
+    """Read the data once: count, mean, extremes, a sample of ``size`` rows.
+
+    Raises
+    ------
+    DataError
+        A value is NaN or infinite, or a weight is negative or not finite: the first place is named.
+    InputError
+        All weights are zero.
+    """
+    layout = reducer.layout
+    piece = layout.blocks[0].pieces[0]
+    stop = min(piece.stop, piece.start + PEEK)
+    first = np.asarray(layout.source.load(piece.atom, slice(piece.start, stop)).values, np.float64)
+    reference = np.where(np.isfinite(first), first, 0.0).mean(axis=0)
+    result = reducer.total(partial(survey, reference, size, layout.rows, seed, layout.tile_rows))
+    if result.fault.row >= 0:
+        raise DataError(_fault_sentence(result, layout))
+    if not result.weight > 0:
+        raise InputError(f"all weights of {layout.source.name} are zero; give at least one row a positive weight")
+    return result
+
+
+def _fault_sentence(result: Survey, layout: Layout) -> str:
+    fault = result.fault
+    block = next(b for b in reversed(layout.blocks) if b.first <= fault.row)
+    at = block.first
+    for piece in block.pieces:
+        if fault.row < at + piece.stop - piece.start:
+            break
+        at += piece.stop - piece.start
+    what = layout.source.schema.column(fault.column) if fault.column >= 0 else "the weights"
+    place = f"row {fault.row} (block {block.index}, row {fault.row - at + piece.start} of {piece.atom.place})"
+    remedy = (
+        "remove or impute such rows before the fit"
+        if fault.column >= 0
+        else "give weights that are finite and not negative"
+    )
+    return f"{fault.kind} in {what} at {place}; {fault.count} of {result.rows} rows are affected: {remedy}"
+
+
+def require_rows(result: Survey, components: int) -> None:
+    """Refuse more components than rows (of positive weight)."""
+    rows = len(result.sample.values)  # all of them, where they are so few
+    if rows < components:
+        raise InputError(
+            f"Expected n_samples >= n_components but got n_components = {components}, n_samples = {rows}; "
+            "ask for fewer components or give more rows"
+        )
+
+
+def starts(
+    model: Mixture[Any], result: Survey, frame: Frame, components: int, kind: str, seeds: list[np.random.RandomState]
+) -> list[MixtureParameters]:
+    """Return one start a seed, made on the sample.
+
+    Raises
+    ------
+    InputError
+        The kind is unknown.
+    """
+    if kind not in STARTS:
+        raise InputError(f"the start {kind!r} is unknown.{did_you_mean(kind, STARTS)}")
+    rows = Rows.of(frame.enter(result.sample.values), result.sample.weight)
+    return [model.start(rows, STARTS[kind](rows, components, seed)) for seed in seeds]
+
+
+def _kmeans(rows: Rows, components: int, random: np.random.RandomState) -> Array:
+    means = KMeans(n_clusters=components, n_init=1, random_state=random)
+    return _indicator(means.fit(rows.values, sample_weight=rows.weight).labels_, components)
+
+
+def _plus_plus(rows: Rows, components: int, random: np.random.RandomState) -> Array:
+    chosen = kmeans_plusplus(rows.values, components, sample_weight=rows.weight, random_state=random)[1]
+    return _nearest(rows, chosen)
+
+
+def _random(rows: Rows, components: int, random: np.random.RandomState) -> Array:
+    resp = random.uniform(size=(len(rows), components)).T
+    return np.asarray(resp / resp.sum(axis=0))
+
+
+def _from_data(rows: Rows, components: int, random: np.random.RandomState) -> Array:
+    return _nearest(rows, random.choice(len(rows), size=components, replace=False))
+
+
+def _nearest(rows: Rows, chosen: Array) -> Array:
+    """Give every row to the nearest of the chosen ones: what a first E-step with equal spheres would say."""
+    x, centres = rows.values, rows.values[chosen]
+    return _indicator(((centres**2).sum(axis=1) - 2 * x @ centres.T).argmin(axis=1), len(chosen))
+
+
+def _indicator(labels: Array, components: int) -> Array:
+    return np.asarray(labels == np.arange(components)[:, None], np.float64)
+
+
+Start = Callable[[Rows, int, np.random.RandomState], Array]
+STARTS: dict[str, Start] = {
+    "kmeans": _kmeans,
+    "k-means++": _plus_plus,
+    "random": _random,
+    "random_from_data": _from_data,
+}

@@ -1,0 +1,41 @@
+"""The loop: it knows no mathematics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from dask_em.driver.state import Iteration, State, advance, propose
+from dask_em.errors import InternalError
+from dask_em.kernel import summarize
+from dask_em.reduction import Reducer
+
+__all__ = ["iterate"]
+
+
+def iterate(states: Sequence[State], reducer: Reducer) -> Iterator[Iteration]:
+    """Advance all states that are running by one pass over the data at a time, and yield each one's part of it.
+
+    One read serves every model of a pass. The caller may stop at any time: what was yielded stands.
+    """
+    current, layout = list(states), reducer.layout
+    while any(state.running for state in current):
+        began = time.perf_counter()
+        wanted = [propose(state) for state in current]
+        prepared = tuple(
+            model.prepare(params, state.frame)
+            for state, proposals in zip(current, wanted, strict=True)
+            for model, params in proposals
+        )
+        statistics = iter(reducer.total(partial(summarize, prepared, layout.tile_rows)).members)
+        seconds = None
+        for member, proposals in enumerate(wanted):
+            if not proposals:
+                continue
+            gathered = [next(statistics) for _ in proposals]
+            if any(stats.rows != layout.rows for stats in gathered):
+                raise InternalError(f"a pass saw {gathered[0].rows} of {layout.rows} rows")
+            seconds = seconds or time.perf_counter() - began
+            current[member] = advance(current[member], gathered).measured(seconds, layout.nbytes)
+            yield Iteration(member, current[member].history[-1], current[member])

@@ -1,0 +1,20 @@
+"""How a fit ended, as a sentence: what happened, likely why, what to try."""
+
+from __future__ import annotations
+
+from dask_em._record import record
+
+__all__ = ["Outcome"]
+
+
+@record
+class Outcome:
+    """``kind`` is one of converged, max_passes, fixed (no pass was asked for)."""
+
+    kind: str
+    sentence: str
+
+    @property
+    def converged(self) -> bool:
+        """Whether the stopping rule was met."""
+        return self.kind == "converged"

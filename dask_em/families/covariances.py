@@ -1,0 +1,320 @@
+"""Full, tied, diagonal and spherical covariances: four siblings that answer the same questions.
+
+Arrays are those of scikit-learn: ``covariances`` is (k, d, d) for full, (d, d) for tied, (k, d) for diagonal, (k,)
+for spherical; a ``factor`` U of the same shape gives the precision as U Uᵀ (full, tied) or U² (diagonal, spherical).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from dask_em._record import record
+from dask_em.errors import InputError, did_you_mean
+from dask_em.families.features import Linear, Products, SquaredNorm, Squares
+from dask_em.family import FeatureMap, ProductStatistics
+
+__all__ = ["COVARIANCES", "Covariance", "Diagonal", "Full", "Spherical", "Tied", "covariance_named"]
+
+Array = np.ndarray[Any, Any]
+FLOOR = 1e-10  # of a correlation matrix: eigenvalues below it are not distinguishable from zero
+
+
+class Covariance(ABC):
+    """How the covariances of k components are tied together."""
+
+    name: ClassVar[str]
+    feature_map: ClassVar[FeatureMap]
+
+    @abstractmethod
+    def shape(self, components: int, features: int) -> tuple[int, ...]:
+        """Return the shape of the covariances."""
+
+    @abstractmethod
+    def degrees_of_freedom(self, components: int, features: int) -> int:
+        """Return the number of free parameters."""
+
+    @abstractmethod
+    def maximize(self, stats: ProductStatistics, counts: Array, means: Array) -> Array:
+        """Return the covariances of the M-step, Σ r (x−μ)(x−μ)ᵀ / N, before regularisation."""
+
+    @abstractmethod
+    def add(self, covariances: Array, variance: float) -> Array:
+        """Return the covariances with ``variance`` added to every diagonal element."""
+
+    @abstractmethod
+    def factor(self, covariances: Array) -> Array:
+        """Return U; LinAlgError where a covariance is not positive definite."""
+
+    @abstractmethod
+    def precision(self, factor: Array) -> Array:
+        """Return the precisions, in the covariances' shape."""
+
+    @abstractmethod
+    def half_log_determinant(self, factor: Array, features: int) -> Array:
+        """Return ½ log det of the precisions, (k,) or a scalar where tied."""
+
+    @abstractmethod
+    def whiten(self, factor: Array, deviations: Array) -> Array:
+        """Map deviations (k, n, d) from the k means to n coordinates of unit variance, (k, n, d)."""
+
+    @abstractmethod
+    def natural(self, factor: Array, means: Array) -> tuple[Array, Array, Array | None]:
+        """Return the linear (k, d) and quadratic (k, P−1−d) natural parameters, and Λ where it is shared."""
+
+    @abstractmethod
+    def repair(self, covariances: Array, previous: Array) -> Array:
+        """Return the nearest covariances that have a factor; a component without any spread keeps its previous one."""
+
+    @abstractmethod
+    def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
+        """Return ``others`` for the chosen components (k,); a covariance that belongs to all of them stays."""
+
+    @abstractmethod
+    def rows_needed(self, features: int) -> int:
+        """Return how many rows a component needs for a covariance of its own."""
+
+    @abstractmethod
+    def dense(self, covariances: Array, components: int, features: int) -> Array:
+        """Return the covariances as matrices, (k, d, d)."""
+
+
+@record
+class Full(Covariance):
+    """Each component has its own matrix."""
+
+    name = "full"
+    feature_map = Products()
+
+    def shape(self, components: int, features: int) -> tuple[int, ...]:
+        return (components, features, features)
+
+    def degrees_of_freedom(self, components: int, features: int) -> int:
+        return components * features * (features + 1) // 2
+
+    def maximize(self, stats: ProductStatistics, counts: Array, means: Array) -> Array:
+        k, d = means.shape
+        second = np.empty((k, d, d))
+        rows, columns = np.triu_indices(d)
+        second[:, rows, columns] = second[:, columns, rows] = stats.products[:, 1 + d :] / counts[:, None]
+        return np.asarray(second - means[:, :, None] * means[:, None, :])
+
+    def add(self, covariances: Array, variance: float) -> Array:
+        return np.asarray(covariances + variance * np.eye(covariances.shape[-1]))
+
+    def factor(self, covariances: Array) -> Array:
+        return np.stack([_upper_factor(c) for c in covariances])
+
+    def precision(self, factor: Array) -> Array:
+        return np.asarray(factor @ factor.transpose(0, 2, 1))
+
+    def half_log_determinant(self, factor: Array, features: int) -> Array:
+        return np.asarray(np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1))
+
+    def whiten(self, factor: Array, deviations: Array) -> Array:
+        return np.asarray(deviations @ factor)
+
+    def natural(self, factor: Array, means: Array) -> tuple[Array, Array, Array | None]:
+        precision = self.precision(factor)
+        rows, columns = np.triu_indices(means.shape[1])
+        quadratic = -precision[:, rows, columns]
+        quadratic[:, rows == columns] /= 2
+        return np.einsum("kij,kj->ki", precision, means), quadratic, None
+
+    def repair(self, covariances: Array, previous: Array) -> Array:
+        return np.stack([_repaired(c, p) for c, p in zip(covariances, previous, strict=True)])
+
+    def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
+        return np.where(chosen[:, None, None], others, covariances)
+
+    def rows_needed(self, features: int) -> int:
+        return features + 1
+
+    def dense(self, covariances: Array, components: int, features: int) -> Array:
+        return covariances
+
+
+@record
+class Tied(Covariance):
+    """All components share one matrix."""
+
+    name = "tied"
+    feature_map = Linear()
+
+    def shape(self, components: int, features: int) -> tuple[int, ...]:
+        return (features, features)
+
+    def degrees_of_freedom(self, components: int, features: int) -> int:
+        return features * (features + 1) // 2
+
+    def maximize(self, stats: ProductStatistics, counts: Array, means: Array) -> Array:
+        assert stats.shared is not None  # the tied form always gathers it
+        between = (counts[:, None] * means).T @ means
+        return np.asarray((stats.shared - between) / counts.sum())
+
+    def add(self, covariances: Array, variance: float) -> Array:
+        return np.asarray(covariances + variance * np.eye(len(covariances)))
+
+    def factor(self, covariances: Array) -> Array:
+        return _upper_factor(covariances)
+
+    def precision(self, factor: Array) -> Array:
+        return np.asarray(factor @ factor.T)
+
+    def half_log_determinant(self, factor: Array, features: int) -> Array:
+        return np.asarray(np.log(np.diagonal(factor)).sum())
+
+    def whiten(self, factor: Array, deviations: Array) -> Array:
+        return np.asarray(deviations @ factor)
+
+    def natural(self, factor: Array, means: Array) -> tuple[Array, Array, Array | None]:
+        precision = self.precision(factor)
+        return means @ precision, np.empty((len(means), 0)), precision
+
+    def repair(self, covariances: Array, previous: Array) -> Array:
+        return _repaired(covariances, previous)
+
+    def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
+        return covariances
+
+    def rows_needed(self, features: int) -> int:
+        return 0
+
+    def dense(self, covariances: Array, components: int, features: int) -> Array:
+        return np.broadcast_to(covariances, (components, features, features))
+
+
+@record
+class Diagonal(Covariance):
+    """Each component has its own variances; columns are uncorrelated within it."""
+
+    name = "diag"
+    feature_map = Squares()
+
+    def shape(self, components: int, features: int) -> tuple[int, ...]:
+        return (components, features)
+
+    def degrees_of_freedom(self, components: int, features: int) -> int:
+        return components * features
+
+    def maximize(self, stats: ProductStatistics, counts: Array, means: Array) -> Array:
+        return np.asarray(stats.products[:, 1 + means.shape[1] :] / counts[:, None] - means**2)
+
+    def add(self, covariances: Array, variance: float) -> Array:
+        return np.asarray(covariances + variance)
+
+    def factor(self, covariances: Array) -> Array:
+        return _inverse_roots(covariances)
+
+    def precision(self, factor: Array) -> Array:
+        return np.asarray(factor**2)
+
+    def half_log_determinant(self, factor: Array, features: int) -> Array:
+        return np.asarray(np.log(factor).sum(axis=1))
+
+    def whiten(self, factor: Array, deviations: Array) -> Array:
+        return np.asarray(deviations * factor[:, None, :])
+
+    def natural(self, factor: Array, means: Array) -> tuple[Array, Array, Array | None]:
+        return factor**2 * means, -(factor**2) / 2, None
+
+    def repair(self, covariances: Array, previous: Array) -> Array:
+        return np.where(covariances > 0, covariances, previous)
+
+    def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
+        return np.where(chosen[:, None], others, covariances)
+
+    def rows_needed(self, features: int) -> int:
+        return 2
+
+    def dense(self, covariances: Array, components: int, features: int) -> Array:
+        return np.asarray(covariances[:, :, None] * np.eye(features))
+
+
+@record
+class Spherical(Covariance):
+    """Each component has one variance, the same in all directions."""
+
+    name = "spherical"
+    feature_map = SquaredNorm()
+
+    def shape(self, components: int, features: int) -> tuple[int, ...]:
+        return (components,)
+
+    def degrees_of_freedom(self, components: int, features: int) -> int:
+        return components
+
+    def maximize(self, stats: ProductStatistics, counts: Array, means: Array) -> Array:
+        return np.asarray((stats.products[:, -1] / counts - (means**2).sum(axis=1)) / means.shape[1])
+
+    def add(self, covariances: Array, variance: float) -> Array:
+        return np.asarray(covariances + variance)
+
+    def factor(self, covariances: Array) -> Array:
+        return _inverse_roots(covariances)
+
+    def precision(self, factor: Array) -> Array:
+        return np.asarray(factor**2)
+
+    def half_log_determinant(self, factor: Array, features: int) -> Array:
+        return np.asarray(features * np.log(factor))
+
+    def whiten(self, factor: Array, deviations: Array) -> Array:
+        return np.asarray(deviations * factor[:, None, None])
+
+    def natural(self, factor: Array, means: Array) -> tuple[Array, Array, Array | None]:
+        precision = (factor**2)[:, None]
+        return precision * means, -precision / 2, None
+
+    def repair(self, covariances: Array, previous: Array) -> Array:
+        return np.where(covariances > 0, covariances, previous)
+
+    def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
+        return np.where(chosen, others, covariances)
+
+    def rows_needed(self, features: int) -> int:
+        return 2
+
+    def dense(self, covariances: Array, components: int, features: int) -> Array:
+        return np.asarray(covariances[:, None, None] * np.eye(features))
+
+
+COVARIANCES: dict[str, Covariance] = {c.name: c for c in (Full(), Tied(), Diagonal(), Spherical())}
+
+
+def covariance_named(name: str) -> Covariance:
+    """Return the covariance object that a ``covariance_type`` names; InputError for another name."""
+    if name not in COVARIANCES:
+        raise InputError(f"covariance_type is {name!r}, which is none of ours.{did_you_mean(str(name), COVARIANCES)}")
+    return COVARIANCES[name]
+
+
+def _upper_factor(covariance: Array) -> Array:
+    lower = np.linalg.cholesky(covariance)
+    return np.asarray(solve_triangular(lower, np.eye(len(lower)), lower=True).T)
+
+
+def _inverse_roots(variances: Array) -> Array:
+    if not np.all(variances > 0):
+        raise np.linalg.LinAlgError("a variance is not positive")
+    return np.asarray(1 / np.sqrt(variances))
+
+
+def _repaired(covariance: Array, previous: Array) -> Array:
+    """Give back the previous variance of a column without any, and lift correlations off the singular."""
+    dead = ~(np.diagonal(covariance) > 0)
+    if dead.any():
+        covariance = np.where(dead[:, None] | dead, np.diag(np.diagonal(previous)), covariance)
+    scale = np.sqrt(np.diagonal(covariance))
+    correlation = covariance / (scale[:, None] * scale)
+    try:
+        if np.diagonal(np.linalg.cholesky(correlation)).min() ** 2 > FLOOR:
+            return covariance
+    except np.linalg.LinAlgError:
+        pass
+    values, vectors = np.linalg.eigh(correlation)
+    lifted = (vectors * np.maximum(values, FLOOR * len(values))) @ vectors.T
+    return np.asarray(lifted * (scale[:, None] * scale))

@@ -1,0 +1,61 @@
+"""Feature maps of exponential families: what two matrix products need to know of a tile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dask_em.family import FeatureMap
+
+__all__ = ["Linear", "Products", "SquaredNorm", "Squares"]
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Products(FeatureMap):
+    """[1, x, vech(x xᵀ)], the upper triangle row by row."""
+
+    def size(self, features: int) -> int:
+        return (features + 1) * (features + 2) // 2
+
+    def build(self, x: Array, out: Array) -> None:
+        d, at = len(x), 1 + len(x)
+        for i in range(d):
+            np.multiply(x[i:], x[i], out=out[at : at + d - i])
+            at += d - i
+
+
+@dataclass(frozen=True)
+class Squares(FeatureMap):
+    """[1, x, x²]."""
+
+    def size(self, features: int) -> int:
+        return 1 + 2 * features
+
+    def build(self, x: Array, out: Array) -> None:
+        np.multiply(x, x, out=out[1 + len(x) :])
+
+
+@dataclass(frozen=True)
+class SquaredNorm(FeatureMap):
+    """[1, x, |x|²]."""
+
+    def size(self, features: int) -> int:
+        return features + 2
+
+    def build(self, x: Array, out: Array) -> None:
+        np.einsum("in,in->n", x, x, out=out[1 + len(x)])
+
+
+@dataclass(frozen=True)
+class Linear(FeatureMap):
+    """[1, x]."""
+
+    def size(self, features: int) -> int:
+        return 1 + features
+
+    def build(self, x: Array, out: Array) -> None:
+        """Add nothing: [1, x] is there already."""

@@ -1,0 +1,108 @@
+"""Gaussian components with any covariance structure."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from dask_em._record import record
+from dask_em.families.covariances import Covariance, Full
+from dask_em.family import Geometry, ProductFamily, ProductForm, ProductStatistics, inner
+from dask_em.parameters import Parameters
+from dask_em.rows import Frame, Rows
+
+__all__ = ["Gaussian", "GaussianGeometry", "GaussianParameters"]
+
+Array = np.ndarray[Any, Any]
+LOG_2PI = float(np.log(2 * np.pi))
+TINY = 10 * np.finfo(np.float64).eps  # added to every N_k, as scikit-learn does: an empty component divides by it
+
+
+@record
+class GaussianParameters(Parameters):
+    """Means and covariances in the coordinates of the frame; the covariances' shape is their object's."""
+
+    means: Array  # (k, d)
+    covariances: Array
+
+
+@record
+class Gaussian(ProductFamily[GaussianParameters]):
+    """N(μ_k, Σ_k): log p_k(x) = −½ (d log 2π + log det Σ_k + (x−μ_k)ᵀ Σ_k⁻¹ (x−μ_k)).
+
+    The M-step is Dempster, Laird and Rubin (1977) with ``regularization`` added to every variance after it.
+    """
+
+    covariance: Covariance = dataclasses.field(default_factory=Full)
+    regularization: float = 1e-6  # squared units of the data
+
+    def frame(self, mean: Array) -> Frame:
+        return Frame(np.asarray(mean, np.float64))
+
+    def start(self, rows: Rows, resp: Array) -> GaussianParameters:
+        """A component with too few rows for a covariance of its own starts with that of all rows."""  # noqa: D401  # no command
+        k, d = len(resp), rows.values.shape[1]
+        unit = self.covariance.add(np.zeros(self.covariance.shape(k, d)), 1.0)
+        whole = self._gather(rows, np.full((k, len(rows)), 1 / k))
+        broad = self.maximize(whole, GaussianParameters(np.zeros((k, d)), unit))
+        stats = self._gather(rows, resp)
+        params = self.maximize(stats, broad)
+        starved = stats.counts < self.covariance.rows_needed(d)
+        return GaussianParameters(params.means, self.covariance.replace(starved, params.covariances, broad.covariances))
+
+    def _gather(self, rows: Rows, resp: Array) -> ProductStatistics:
+        k, d = len(resp), rows.values.shape[1]
+        features = self.covariance.feature_map
+        form = ProductForm(features, np.zeros((k, features.size(d))), np.zeros((d, d)), Frame.identity(d))
+        return self.expect(form, rows)[1](resp * rows.weight)
+
+    def prepare(self, params: GaussianParameters, frame: Frame) -> ProductForm:
+        means, d = params.means, params.means.shape[1]
+        factor = self.covariance.factor(params.covariances)
+        linear, quadratic, shared = self.covariance.natural(factor, means)
+        constant = self.covariance.half_log_determinant(factor, d) - 0.5 * (d * LOG_2PI + (linear * means).sum(axis=1))
+        natural = np.concatenate([constant[:, None], linear, quadratic], axis=1)
+        return ProductForm(self.covariance.feature_map, natural, shared, frame)
+
+    def maximize(self, stats: ProductStatistics, params: GaussianParameters) -> GaussianParameters:
+        d = params.means.shape[1]
+        counts = stats.counts + TINY
+        means = stats.products[:, 1 : 1 + d] / counts[:, None]
+        covariances = self.covariance.add(self.covariance.maximize(stats, counts, means), self.regularization)
+        empty = stats.counts <= TINY  # an empty component stays where it was
+        covariances = self.covariance.replace(empty, covariances, params.covariances)
+        return GaussianParameters(
+            np.where(empty[:, None], params.means, means), self.covariance.repair(covariances, params.covariances)
+        )
+
+    def log_prior(self, params: GaussianParameters) -> float:
+        return 0.0
+
+    def degrees_of_freedom(self, params: GaussianParameters) -> int:
+        k, d = params.means.shape
+        return int(k * d) + self.covariance.degrees_of_freedom(k, d)
+
+    def geometry(self) -> GaussianGeometry:
+        return GaussianGeometry(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class GaussianGeometry(Geometry[GaussianParameters, ProductStatistics]):
+    """The parameter space of a Gaussian."""
+
+    family: Gaussian
+
+    def expected_log_density(self, stats: ProductStatistics, params: GaussianParameters) -> float:
+        return inner(stats, self.family.prepare(params, Frame(stats.reference)))
+
+    def change(self, params: GaussianParameters, previous: GaussianParameters) -> float:
+        """Means change relative to their component's standard deviations, covariances relative to variances."""
+        k, d = previous.means.shape
+        old = self.family.covariance.dense(previous.covariances, k, d)
+        new = self.family.covariance.dense(params.covariances, k, d)
+        scale = np.sqrt(np.diagonal(old, axis1=1, axis2=2))
+        means = np.abs(params.means - previous.means) / scale
+        covariances = np.abs(new - old) / (scale[:, :, None] * scale[:, None, :])
+        return float(max(means.max(), covariances.max()))

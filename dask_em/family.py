@@ -1,0 +1,159 @@
+"""The contract: what a family of densities must know to be fitted by EM.
+
+A family says how its parameters start, what they mean for a tile of rows, and which parameters a set of expected
+statistics calls for. It holds no loop, no logsumexp, no weights, no convergence test.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from dask_em._record import record, static
+from dask_em.parameters import Parameters
+from dask_em.rows import Frame, Rows
+from dask_em.statistics import Statistics
+
+__all__ = ["Collect", "Family", "FeatureMap", "Geometry", "ProductFamily", "ProductForm", "ProductStatistics", "inner"]
+
+Array = np.ndarray[Any, Any]
+P = TypeVar("P", bound=Parameters)
+S = TypeVar("S", bound=Statistics)
+Collect = Callable[[Array], S]  # responsibilities (k, n), times the rows' weights -> expected statistics
+
+
+class Geometry(ABC, Generic[P, S]):
+    """What a family knows of the shape of its parameter space."""
+
+    @abstractmethod
+    def expected_log_density(self, stats: S, params: P) -> float:
+        """Return <S, A(params)>: the sum over rows and components of r log p_k(x), in nats.
+
+        With the weights' own term this is EM's Q(θ, θt), S being the statistics collected at θt
+        (Dempster, Laird and Rubin 1977, eq. 2.17).
+        """
+
+    @abstractmethod
+    def change(self, params: P, previous: P) -> float:
+        """Return the largest relative change of a parameter, in units in which 1 means "as large as itself"."""
+
+
+class Family(ABC, Generic[P, S]):
+    """k component densities over rows of d columns; a frozen dataclass of hyperparameters.
+
+    Laws, tested over every family: statistics of two blocks add up; weight 2 is the row twice; components have no
+    order; moving the data moves the fit; an M-step never lowers the objective.
+    """
+
+    @abstractmethod
+    def frame(self, mean: Array) -> Frame:
+        """Return the frame to work in, for data with this mean, (d,)."""
+
+    @abstractmethod
+    def start(self, rows: Rows, resp: Array) -> P:
+        """Return parameters for rows of the frame and any responsibilities (k, n) for them."""
+
+    @abstractmethod
+    def prepare(self, params: P, frame: Frame) -> Any:
+        """Return what a tile needs, once a pass, on the driver: factors, natural parameters."""
+
+    @abstractmethod
+    def expect(self, prepared: Any, rows: Rows) -> tuple[Array, Collect[S]]:
+        """Look at a tile once, answer twice: log-densities (k, n) in nats, and the statistics they lead to."""
+
+    @abstractmethod
+    def maximize(self, stats: S, params: P) -> P:
+        """Return the parameters that maximise Q given the statistics; ``params`` are the ones they came from."""
+
+    @abstractmethod
+    def log_prior(self, params: P) -> float:
+        """Return what the objective has beside the log-likelihood, in nats; 0 for maximum likelihood."""
+
+    @abstractmethod
+    def degrees_of_freedom(self, params: P) -> int:
+        """Return the number of free parameters of the components, for AIC and BIC."""
+
+    @abstractmethod
+    def geometry(self) -> Geometry[P, S] | None:
+        """Return the geometry, or None where the family has none; then Q and gain are not reported."""
+
+
+class FeatureMap(ABC):
+    """x -> φ(x), whose first element is 1: the sufficient statistics of an exponential family."""
+
+    @abstractmethod
+    def size(self, features: int) -> int:
+        """Return P, the number of features of a row of d columns."""
+
+    @abstractmethod
+    def build(self, x: Array, out: Array) -> None:
+        """Fill ``out`` (P, n) from ``x`` (d, n); ``out[0]`` is 1 and ``out[1:1+d]`` is ``x`` already."""
+
+
+@record
+class ProductForm:
+    """Component densities that are two matrix products: log p_k(x) = natural_k · φ(x) − ½ xᵀ Λ x.
+
+    Λ, common to all components, is there where the family needs it (None: no such term).
+    """
+
+    features: FeatureMap = static()
+    natural: Array  # (k, P)
+    shared: Array | None  # (d, d), Λ
+    frame: Frame
+
+
+@record
+class ProductStatistics(Statistics):
+    """Σ r φ(x)ᵀ about a reference: counts, sums and whatever else the feature map holds."""
+
+    products: Array  # (k, P)
+    shared: Array | None  # (d, d), Σ w x xᵀ over all components, where the family needs it
+    reference: Array = static()  # (d,), the frame's centre
+
+    @property
+    def counts(self) -> Array:
+        """N_k: the expected number (total weight) of rows of each component, (k,)."""
+        return np.asarray(self.products[:, 0])
+
+
+def inner(stats: ProductStatistics, form: ProductForm) -> float:
+    """Return <S, A>: the expected complete-data log-density of the components, in nats."""
+    value = float((stats.products * form.natural).sum())
+    if form.shared is not None and stats.shared is not None:
+        value -= 0.5 * float((form.shared * stats.shared).sum())
+    return value
+
+
+class ProductFamily(Family[P, ProductStatistics]):
+    """A family whose tiles are two matrix products; it adds a feature map, never a loop."""
+
+    def expect(self, prepared: ProductForm, rows: Rows) -> tuple[Array, Collect[ProductStatistics]]:
+        """See :class:`Family`. The features of a tile are built once for all models of a pass."""
+        phi = self._features(prepared, rows)
+        x = phi[1 : 1 + rows.values.shape[1]]
+        log_density = prepared.natural @ phi
+        if prepared.shared is not None:
+            log_density -= 0.5 * ((prepared.shared @ x) * x).sum(axis=0)
+
+        def collect(resp: Array) -> ProductStatistics:
+            products = resp @ phi.T
+            shared = None if prepared.shared is None else (x * rows.weight) @ x.T
+            return ProductStatistics(products, shared, prepared.frame.centre)
+
+        return log_density, collect
+
+    @staticmethod
+    def _features(prepared: ProductForm, rows: Rows) -> Array:
+        key = (prepared.features, id(prepared.frame))
+        if key not in rows.memo:
+            n, d = rows.values.shape
+            phi = rows.workspace.array(("features", len(rows.memo)), (prepared.features.size(d), n))
+            phi[0] = 1.0
+            np.subtract(rows.values.T, prepared.frame.centre[:, None], out=phi[1 : 1 + d])
+            prepared.features.build(phi[1 : 1 + d], phi)
+            rows.memo[key] = phi
+        return rows.memo[key]  # type: ignore[no-any-return]  # the memo holds what this function put there

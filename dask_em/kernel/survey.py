@@ -1,0 +1,104 @@
+"""Pass 0: what must be known of the rows before a model sees them, in one read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dask_em._record import record, static
+from dask_em.errors import DataError
+from dask_em.kernel.passes import tiles
+from dask_em.rows import Rows, Schema
+from dask_em.statistics import Extremes, Fault, Sample, Statistics
+
+__all__ = ["Survey", "refuse_faults", "survey"]
+
+Array = np.ndarray[Any, Any]
+SURE = 6.0  # standard deviations of slack, so that the threshold lets too few rows through once in 1e9 surveys
+
+
+@record
+class Survey(Statistics):
+    """Count, weight, moments about a reference, extremes, the first unusable value, and a uniform sample."""
+
+    rows: int
+    weight: float
+    sums: Array  # (d,), Σ w (x − reference)
+    extremes: Extremes
+    fault: Fault
+    sample: Sample
+    reference: Array = static()  # (d,)
+
+    @property
+    def mean(self) -> Array:
+        """The weighted mean, (d,)."""
+        return np.asarray(self.reference + self.sums / self.weight)
+
+
+def survey(reference: Array, size: int, total: int, seed: int, tile_rows: int, rows: Rows) -> Survey:
+    """Survey a slab: moments about ``reference`` (d,), and its share of a sample of ``size`` of ``total`` rows.
+
+    The sample is of the rows whose hashed number is smallest (a priority sample with equal priorities: Duffield, Lund
+    and Thorup 2007), so it depends on the seed and on the rows' numbers alone.
+    """
+    parts = (_tile(reference, size, total, seed, tile) for tile in tiles(rows, tile_rows))
+    result = next(parts)
+    for part in parts:
+        result = result + part
+    return result
+
+
+def _tile(reference: Array, size: int, total: int, seed: int, rows: Rows) -> Survey:
+    values = np.asarray(rows.values, np.float64) - reference
+    with np.errstate(invalid="ignore"):  # infinite values are reported as a fault
+        sums = rows.weight @ values
+    return Survey(
+        len(rows),
+        float(rows.weight.sum()),
+        sums,
+        Extremes(rows.values.min(axis=0).astype(np.float64), rows.values.max(axis=0).astype(np.float64)),
+        _fault(rows),
+        _sample(size, total, seed, rows),
+        reference,
+    )
+
+
+def _fault(rows: Rows) -> Fault:
+    bad_values = ~np.isfinite(rows.values)
+    bad = bad_values.any(axis=1) | ~(np.isfinite(rows.weight) & (rows.weight >= 0))
+    if not bad.any():
+        return Fault(-1, -1, "", 0)
+    row, count = int(np.argmax(bad)), int(bad.sum())
+    if not bad_values[row].any():
+        return Fault(rows.first + row, -1, f"the weight {rows.weight[row]}", count)
+    column = int(np.argmax(bad_values[row]))
+    kind = "NaN" if np.isnan(rows.values[row, column]) else "infinity"
+    return Fault(rows.first + row, column, kind, count)
+
+
+def refuse_faults(schema: Schema, name: str, rows: Rows) -> None:
+    """Raise DataError where a value is NaN or infinite, naming the first place."""
+    fault = _fault(rows)
+    if fault.row >= 0:
+        what = schema.column(fault.column) if fault.column >= 0 else "the weights"
+        raise DataError(f"{fault.kind} in {what} of {name} at row {fault.row}; remove or impute such rows first")
+
+
+def _sample(size: int, total: int, seed: int, rows: Rows) -> Sample:
+    share = min(1.0, (size + SURE * size**0.5 + SURE**2) / total)
+    hashes = _hashed(rows.index, seed)
+    here = np.flatnonzero((hashes <= np.uint64(share * (2**64 - 2**11))) & (rows.weight > 0))
+    values = np.asarray(rows.values[here], np.float64)
+    return Sample(size, hashes[here], rows.index[here], values, rows.weight[here]).ordered()
+
+
+def _hashed(index: Array, seed: int) -> Array:
+    """Mix row numbers and the seed into 64 uniform bits (SplitMix64: Steele, Lea and Flood 2014)."""
+    z = index.astype(np.uint64) + np.uint64((seed * 0x9E3779B97F4A7C15 + 0xD1B54A32D192ED03) % 2**64)
+    for _ in range(2):  # once would leave seeds that differ by little with shifted, not new, numbers
+        z = z + np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+    return z

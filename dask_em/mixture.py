@@ -1,0 +1,134 @@
+"""The mixture: E-step by Bayes' theorem, M-step by its parts. The only place with logsumexp."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from dask_em._record import record
+from dask_em.family import Family
+from dask_em.parameters import Parameters
+from dask_em.rows import Frame, Rows
+from dask_em.statistics import Statistics
+
+__all__ = ["Free", "Mixture", "MixtureParameters", "MixtureStatistics", "PreparedMixture"]
+
+Array = np.ndarray[Any, Any]
+F = TypeVar("F", bound=Family[Any, Any])
+NEGLIGIBLE = 1e-17  # responsibilities below it are set to zero: subnormal products are several times slower
+TINY = 10 * np.finfo(np.float64).eps  # added to every N_k, as scikit-learn does, so that log-weights are finite
+
+
+@record
+class Free:
+    """Weights without a prior: π_k = N_k / N."""
+
+    def maximize(self, counts: Array) -> Array:
+        """Return the weights that maximise Σ N_k log π_k."""
+        lifted = counts + TINY
+        return np.asarray(lifted / lifted.sum())
+
+    def degrees_of_freedom(self, weights: Array) -> int:
+        """Return k − 1."""
+        return len(weights) - 1
+
+
+@record
+class MixtureParameters(Parameters):
+    """Weights and component parameters."""
+
+    weights: Array  # (k,)
+    components: Any  # the family's parameters
+
+
+@record
+class MixtureStatistics(Statistics):
+    """What one pass gathers for one mixture."""
+
+    rows: int  # read, whatever their weight
+    weight: float  # Σ w
+    log_likelihood: float  # Σ w log p(x), nats
+    counts: Array  # (k,), Σ w r
+    components: Any  # the family's statistics
+
+
+@record
+class PreparedMixture:
+    """A mixture ready for tiles: what travels to the workers."""
+
+    components: Family[Any, Any]
+    log_weights: Array  # (k,)
+    prepared: Any  # the family's
+
+    def evaluate(self, rows: Rows) -> tuple[Array, Array, Callable[[Array], Any]]:
+        """Return log p(x) (n,), the responsibilities (k, n), and what collects statistics from weighted ones.
+
+        r_k(x) = π_k p_k(x) / Σ_j π_j p_j(x), computed in log space.
+        """
+        log_joint, collect = self.components.expect(self.prepared, rows)
+        log_joint += self.log_weights[:, None]
+        largest = log_joint.max(axis=0)
+        log_joint -= largest
+        resp = np.exp(log_joint, out=log_joint)
+        total = resp.sum(axis=0)
+        resp /= total
+        resp[resp < NEGLIGIBLE] = 0.0
+        return np.log(total) + largest, resp, collect
+
+    def summarize(self, rows: Rows) -> MixtureStatistics:
+        """Return the statistics of a tile."""
+        log_density, resp, collect = self.evaluate(rows)
+        resp *= rows.weight
+        return MixtureStatistics(
+            len(rows), float(rows.weight.sum()), float(rows.weight @ log_density), resp.sum(axis=1), collect(resp)
+        )
+
+
+@record
+class Mixture(Generic[F]):
+    """Σ_k π_k p_k(x): a family of components and how their weights are tied."""
+
+    components: F
+    weights: Free
+
+    def start(self, rows: Rows, resp: Array) -> MixtureParameters:
+        """Return parameters for rows of the frame and responsibilities (k, n) for them."""
+        return MixtureParameters(self.weights.maximize(resp @ rows.weight), self.components.start(rows, resp))
+
+    def prepare(self, params: MixtureParameters, frame: Frame) -> PreparedMixture:
+        """Return what a tile needs, once a pass."""
+        return PreparedMixture(
+            self.components, np.log(params.weights), self.components.prepare(params.components, frame)
+        )
+
+    def maximize(self, stats: MixtureStatistics, params: MixtureParameters) -> MixtureParameters:
+        """Return the parameters that maximise Q: the M-step."""
+        return MixtureParameters(
+            self.weights.maximize(stats.counts), self.components.maximize(stats.components, params.components)
+        )
+
+    def objective(self, stats: MixtureStatistics, params: MixtureParameters) -> float:
+        """Return the log-likelihood plus log-prior of the parameters that the statistics were taken at, per row."""
+        return (stats.log_likelihood + self.components.log_prior(params.components)) / stats.weight
+
+    def q(self, stats: MixtureStatistics, params: MixtureParameters) -> float:
+        """Return Q(params, θt) per row, the statistics being those of θt; NaN where the family cannot tell."""
+        geometry = self.components.geometry()
+        if geometry is None:
+            return float("nan")
+        of_weights = float(stats.counts @ np.log(params.weights))
+        of_components = geometry.expected_log_density(stats.components, params.components)
+        prior = self.components.log_prior(params.components)
+        return (of_weights + of_components + prior) / stats.weight
+
+    def change(self, params: MixtureParameters, previous: MixtureParameters) -> float:
+        """Return the largest relative change: of a weight against 1, of a component in its family's units."""
+        geometry = self.components.geometry()
+        weights = float(np.abs(params.weights - previous.weights).max())
+        return weights if geometry is None else max(weights, geometry.change(params.components, previous.components))
+
+    def degrees_of_freedom(self, params: MixtureParameters) -> int:
+        """Return the number of free parameters."""
+        return self.weights.degrees_of_freedom(params.weights) + self.components.degrees_of_freedom(params.components)

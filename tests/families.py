@@ -1,0 +1,38 @@
+"""The registry of cases: one line adds a family to every test of the laws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dask_em.families import COVARIANCES, Gaussian
+from dask_em.testing import Case
+
+__all__ = ["CASES"]
+
+Array = np.ndarray[Any, Any]
+
+
+def clouds(random: np.random.Generator, n: int) -> Array:
+    """Return rows of three overlapping clouds in four columns."""
+    centres = np.array([[0, 0, 0, 0], [2, 1, 0, -1], [-1, 2, 1, 1.0]])
+    skew = np.array([[1, 0.5, 0, 0], [0, 1, 0.3, 0], [0, 0, 1, 0.2], [0, 0, 0, 0.5]])
+    return centres[random.integers(3, size=n)] + random.standard_normal((n, 4)) @ skew
+
+
+def one_column(random: np.random.Generator, n: int) -> Array:
+    """Return rows of two overlapping clouds in one column."""
+    return (random.integers(2, size=n) * 3.0 + random.standard_normal(n))[:, None]
+
+
+def far(rows: Array) -> Array:
+    """Move rows away and make them larger."""
+    return rows * 3.0 + 1000.0
+
+
+CASES = [
+    *(Case(f"gaussian-{name}", Gaussian(c, 0.0), clouds, move=far) for name, c in COVARIANCES.items()),
+    *(Case(f"gaussian-{name}-one-column", Gaussian(c, 0.0), one_column, 2, far) for name, c in COVARIANCES.items()),
+    *(Case(f"gaussian-{name}-regularised", Gaussian(c, 1e-2), clouds, rises=False) for name, c in COVARIANCES.items()),
+]

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dask_em.errors import InputError
+from dask_em.plan import BLOCK_BYTES_MOST, BLOCKS_MOST, ModelSize, plan
+from dask_em.storage.source import Atom
+from tests.sources import Chunks
+
+SIZE = ModelSize(components=4, products=21)
+
+
+def source(sizes: tuple[int, ...], features: int = 5) -> Chunks:
+    return Chunks(np.zeros((sum(sizes), features)), sizes)
+
+
+@given(st.lists(st.integers(0, 70_000), min_size=1, max_size=40), st.sampled_from([1, 1000, 65_536]))
+def test_blocks_hold_every_row_once_and_in_order(sizes: list[int], align: int) -> None:
+    chunks = source(tuple(sizes), 1)
+    if sum(sizes) == 0:
+        with pytest.raises(InputError, match="has no rows; give data with at least one row"):
+            plan(chunks, chunks.atoms(), SIZE, align)
+        return
+    layout = plan(chunks, chunks.atoms(), SIZE, align).layout
+    seen = [
+        (piece.atom.where + piece.start, piece.atom.where + piece.stop) for b in layout.blocks for piece in b.pieces
+    ]
+    ends = [0, *(stop for _, stop in seen)]
+    assert [start for start, _ in seen] == ends[:-1]
+    assert ends[-1] == sum(sizes)
+    assert [b.index for b in layout.blocks] == list(range(len(layout.blocks)))
+    assert all(b.first % align == 0 and b.rows > 0 for b in layout.blocks)
+    assert layout.slab_rows % layout.tile_rows == 0
+
+
+def test_the_number_of_blocks_is_bounded_whatever_the_number_of_chunks() -> None:
+    few, many = source((1_000_000,) * 2), source((20,) * 100_000)
+    counts = [len(plan(s, s.atoms(), SIZE).layout.blocks) for s in (few, many)]
+    assert counts == [64, 64]
+
+
+def test_large_data_is_cut_by_bytes_and_by_work() -> None:
+    shell = source((1,))
+    atoms = [Atom(10_000_000, 2**40, f"chunk {i}") for i in range(100)]
+    by_bytes = plan(shell, atoms, SIZE).layout
+    assert len(by_bytes.blocks) <= BLOCKS_MOST
+    assert max(sum(p.atom.nbytes * (p.stop - p.start) / 1e7 for p in b.pieces) for b in by_bytes.blocks) <= (
+        1.5 * BLOCK_BYTES_MOST
+    )
+    atoms = [Atom(1_000_000, 8_000_000, f"chunk {i}") for i in range(1000)]
+    heavy = ModelSize(components=200, products=2145)
+    assert len(plan(shell, atoms, heavy).layout.blocks) > 3 * len(plan(shell, atoms, SIZE).layout.blocks)
+
+
+def test_blocks_end_where_atoms_end_when_they_can() -> None:
+    chunks = source((16_384,) * 33)
+    assert all(p.stop - p.start == 16_384 for b in plan(chunks, chunks.atoms(), SIZE).layout.blocks for p in b.pieces)
+
+
+def test_eight_tiles_make_eight_blocks() -> None:
+    small = ModelSize(components=4, products=561)
+    chunks = source((8 * small.tile_rows,))
+    assert len(plan(chunks, chunks.atoms(), small).layout.blocks) == 8
+
+
+def test_the_digest_is_of_the_cuts_and_not_of_the_values() -> None:
+    one, other = source((30_000, 30_000)), source((30_000, 30_000))
+    assert plan(one, one.atoms(), SIZE).digest == plan(other, other.atoms(), SIZE).digest
+    third = source((30_001, 29_999))
+    assert plan(one, one.atoms(), SIZE).digest != plan(third, third.atoms(), SIZE).digest
+
+
+def test_a_plan_speaks_in_sentences() -> None:
+    chunks = source((30_000, 30_000))
+    text = " ".join(plan(chunks, chunks.atoms(), SIZE).sentences())
+    assert "60,000 rows of 5 columns (float64) in 2 storage units" in text
+    assert "product form, 21 features a row" in text
