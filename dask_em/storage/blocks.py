@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dask_em.errors import DaskEMError, DataError
 from dask_em.rows import Rows, Workspace
+from dask_em.storage.secrets import without_credentials
 from dask_em.storage.source import Atom, Source
 
 __all__ = ["Block", "Layout", "Piece", "read_block"]
@@ -86,10 +87,10 @@ def _load(source: Source, block: Block, piece: Piece) -> Rows:
     where = f"{piece.atom.place} (block {block.index}, rows {piece.start} to {piece.stop - 1} of it)"
     try:
         rows = source.load(piece.atom, slice(piece.start, piece.stop))
-    except DaskEMError:
+    except (DaskEMError, MemoryError):
         raise
     except Exception as error:
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = without_credentials(" ".join(str(error).split())) or type(error).__name__
         raise DataError(
             f"cannot read {where}: {text}. The file may be truncated or damaged; write it anew or restore it"
         ) from error

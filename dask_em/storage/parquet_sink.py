@@ -1,0 +1,94 @@
+"""Results as a folder of Parquet files."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dask_em.errors import InternalError
+from dask_em.statistics import Manifest
+from dask_em.storage.blocks import Block
+from dask_em.storage.location import Location
+from dask_em.storage.sinks import Destination, runs_of
+
+__all__ = ["ParquetSink"]
+
+Array = np.ndarray[Any, Any]
+GROUP_ROWS = 131_072  # of a row group
+
+
+class ParquetSink:
+    """A folder with one file a block, ``part-00000.parquet``, in order of the rows.
+
+    Parameters
+    ----------
+    url : str or path
+        Where it will be; nothing may be there.
+    columns : sequence of str
+        The names of the results' columns; one for one number a row.
+    rows : int
+        How many there will be.
+    storage_options : mapping, optional
+        For the remote file system.
+    """
+
+    def __init__(
+        self,
+        url: str | os.PathLike[str],
+        columns: Sequence[str],
+        rows: int,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._destination = Destination.of(url, storage_options)
+        self._columns, self._rows = tuple(columns), rows
+
+    def begin(self) -> None:
+        """Make the folder under its temporary name; DataError where the destination exists."""
+        self._destination.require_free()
+        partial = self._destination.partial
+        partial.filesystem.makedirs(partial.path, exist_ok=True)
+
+    def write(self, block: Block, parts: Iterator[Array]) -> Manifest:
+        """Write a block's results to its file; a file is seen whole or not at all, and may be written again."""
+        name = f"part-{block.index:05d}.parquet"
+        place = self._destination.partial.child(name)
+        # An object store shows a file once it is closed; a local one needs a name of its own until then.
+        target = self._destination.partial.child(f"_{uuid.uuid4().hex}-{name}") if place.local else place
+        rows = self._write(target, runs_of(GROUP_ROWS, parts))
+        if place.local:
+            target.move(place)
+        return Manifest(rows, int(place.filesystem.size(place.path)), (name,))
+
+    def _write(self, target: Location, runs: Iterator[Array]) -> int:
+        rows, writer = 0, None
+        with target.filesystem.open(target.path, "wb") as file:
+            for run in runs:
+                table = self._table(run)
+                writer = writer or pq.ParquetWriter(file, table.schema)
+                writer.write_table(table)
+                rows += len(run)
+            if writer is not None:
+                writer.close()
+        return rows
+
+    def _table(self, run: Array) -> Any:
+        columns = run[:, None] if run.ndim == 1 else run
+        if columns.shape[1] != len(self._columns):
+            raise InternalError(f"{columns.shape[1]} columns of results came for {len(self._columns)} names")
+        arrays = [np.ascontiguousarray(columns[:, position]) for position in range(columns.shape[1])]
+        return pa.table(arrays, names=list(self._columns))
+
+    def commit(self, manifest: Manifest) -> None:
+        """Give the folder its name, without files of attempts that died; InternalError where rows are missing."""
+        partial = self._destination.partial
+        partial.filesystem.invalidate_cache()
+        for path in partial.filesystem.find(partial.path):
+            if path.rpartition("/")[2] not in manifest.parts:
+                partial.filesystem.rm(path)
+        self._destination.commit(manifest, self._rows)

@@ -1,0 +1,82 @@
+"""Results as a Zarr array."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import zarr
+
+from dask_em.errors import InternalError
+from dask_em.statistics import Manifest
+from dask_em.storage.blocks import Block
+from dask_em.storage.sinks import Destination, runs_of
+from dask_em.storage.zarr import zarr_store
+
+__all__ = ["ZarrSink"]
+
+Array = np.ndarray[Any, Any]
+
+
+class ZarrSink:
+    """A Zarr array of format 3, (n,) or (n, width), written chunk by whole chunk.
+
+    Parameters
+    ----------
+    url : str or path
+        Where it will be; nothing may be there.
+    rows : int
+        How many there will be.
+    width : int or None
+        None for one number a row.
+    dtype : numpy.dtype
+        Of the results.
+    chunk_rows : int
+        Every block begins at a multiple of it, so no two blocks share a chunk.
+    storage_options : mapping, optional
+        For the remote file system.
+    """
+
+    def __init__(
+        self,
+        url: str | os.PathLike[str],
+        rows: int,
+        width: int | None,
+        dtype: np.dtype[Any],
+        chunk_rows: int,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._destination = Destination.of(url, storage_options)
+        self._shape = (rows,) if width is None else (rows, width)
+        self._dtype, self._chunk_rows = np.dtype(dtype), chunk_rows
+
+    def begin(self) -> None:
+        """Make the array under its temporary name; DataError where the destination exists."""
+        self._destination.require_free()
+        zarr.create_array(
+            zarr_store(self._destination.partial, read_only=False),
+            shape=self._shape,
+            dtype=self._dtype,
+            chunks=(self._chunk_rows, *self._shape[1:]),
+            zarr_format=3,
+        )
+
+    def write(self, block: Block, parts: Iterator[Array]) -> Manifest:
+        """Write a block's results; InternalError where it does not begin at a chunk."""
+        if block.first % self._chunk_rows:
+            raise InternalError(
+                f"block {block.index} begins at row {block.first}, which is no multiple of {self._chunk_rows}"
+            )
+        store = zarr_store(self._destination.partial, read_only=False)
+        array = zarr.open_array(store=store, mode="r+").with_config({"write_empty_chunks": True})
+        at, nbytes = block.first, 0
+        for run in runs_of(self._chunk_rows, parts):
+            array[at : at + len(run)] = run
+            at, nbytes = at + len(run), nbytes + run.nbytes
+        return Manifest(at - block.first, nbytes, ())
+
+    def commit(self, manifest: Manifest) -> None:
+        """Give the array its name; InternalError where rows are missing."""
+        self._destination.commit(manifest, self._shape[0])

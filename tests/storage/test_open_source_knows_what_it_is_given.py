@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zarr
+from fsspec.implementations.memory import MemoryFileSystem
+
+from dask_em.errors import ConfigError, DataError, InputError
+from dask_em.rows import Rows
+from dask_em.storage import Source, open_source
+
+ROWS = np.arange(60.0).reshape(20, 3)
+
+
+def all_of(source: Source) -> np.ndarray[Any, Any]:
+    return Rows.join([source.load(atom) for atom in source.atoms()]).values
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    np.save(tmp_path / "x.npy", ROWS)
+    zarr.create_array(tmp_path / "x.zarr", data=ROWS, chunks=(8, 3))
+    zarr.create_array(tmp_path / "plain", data=ROWS, chunks=(8, 3), zarr_format=2)
+    (tmp_path / "parts").mkdir()
+    table = pa.table({name: ROWS[:, i] for i, name in enumerate("abc")})
+    pq.write_table(table, tmp_path / "parts" / "0.parquet")
+    pq.write_table(table, tmp_path / "x.data")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "x.csv").write_text("1,2\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.zarr", "plain", "parts", "parts/0.parquet", "parts/*.parquet", "x.zarr/"])
+def test_paths_by_name_or_by_what_the_folder_holds(files: Path, name: str) -> None:
+    np.testing.assert_array_equal(all_of(open_source(f"{files}/{name}")), ROWS)
+
+
+def test_a_path_whose_format_is_said(files: Path) -> None:
+    np.testing.assert_array_equal(all_of(open_source(files / "x.data", format="parquet")), ROWS)
+
+
+@pytest.mark.parametrize(
+    "data", [ROWS, ROWS.tolist(), pd.DataFrame(ROWS), tuple(map(tuple, ROWS))], ids=["array", "list", "frame", "tuple"]
+)
+def test_rows_in_memory(data: Any) -> None:
+    np.testing.assert_array_equal(all_of(open_source(data)), ROWS)
+
+
+def test_a_series_is_one_column() -> None:
+    np.testing.assert_array_equal(all_of(open_source(pd.Series(ROWS[:, 0], name="a"))), ROWS[:, :1])
+
+
+def test_an_opened_zarr_array_and_a_source_as_it_is(files: Path) -> None:
+    source = open_source(zarr.open_array(files / "x.zarr", mode="r"))
+    np.testing.assert_array_equal(all_of(source), ROWS)
+    assert open_source(source) is source
+
+
+def test_weights_beside_any_source(files: Path) -> None:
+    source = open_source(files / "x.zarr", weights=list(range(20)))
+    weight = np.concatenate([source.load(atom).weight for atom in source.atoms()])
+    np.testing.assert_array_equal(weight, np.arange(20.0))
+
+
+@pytest.mark.parametrize(
+    ("data", "given", "error", "sentence"),
+    [
+        ("{}/nothing.npy", {}, DataError, "no such file or folder: .*/nothing.npy; check the path"),
+        ("{}/nothing.zarr", {}, DataError, "no such file or folder: .*/nothing.zarr"),
+        ("{}/nothing.parquet", {}, DataError, "no such file or folder: .*/nothing.parquet"),
+        ("{}/nothing", {}, DataError, "no such file or folder: .*/nothing;"),
+        ("{}/no*.parquet", {}, DataError, "no .parquet files in .*/no\\*.parquet"),
+        ("{}/empty", {}, DataError, "the folder .*/empty holds neither a Zarr store nor Parquet files; known are zarr"),
+        ("{}/x.csv", {}, DataError, "has the ending '.csv', from which no format can be told; .*known are zarr .*npy"),
+        ("{}/x.csv", {"format": "csv"}, InputError, "there is no format 'csv'"),
+        ("{}/x.npy", {"format": "zar"}, InputError, "no format 'zar'. Did you mean 'zarr'"),
+        ("{}/x.npy", {"format": "parquet"}, DataError, "x.npy is no Parquet file that can be read"),
+        ("{}/x.csv", {"format": "npy"}, DataError, "x.csv is no .npy file that can be read"),
+        ("{}/x.npy", {"array": "x"}, InputError, "array does not apply to a .npy file; leave it out"),
+        ("{}/x.npy", {"missing_chunks": "fill"}, InputError, "missing_chunks does not apply to a .npy file"),
+        ("{}/x.zarr", {"weights": "w"}, InputError, "weights does not apply to Zarr"),
+        ("{}/x.zarr", {"array": "x"}, DataError, "x.zarr is an array itself, so it holds no array 'x'"),
+        ("{}/x.zarr", {"missing_chunks": "skip"}, InputError, "missing_chunks is 'skip'; give 'error' or 'fill'"),
+        ("{}/x.zarr", {"columns": ["a"]}, DataError, "x.zarr has no named columns, so 'a' cannot be found"),
+        ("{}/x.zarr", {"columns": [3]}, DataError, "x.zarr has no column 3; its columns are 0 to 2"),
+        ("{}/x.zarr", {"columns": [1, 1]}, DataError, "column 1 is asked for twice"),
+        ("{}/x.zarr", {"rows_per_atom": 0}, InputError, "rows_per_atom is 0; give an integer of at least 1"),
+        (
+            "{}/x.zarr",
+            {"storage_options": {"anon": True}},
+            InputError,
+            "storage_options do not apply to the local path",
+        ),
+        ("{}/x.zarr", {"weights": [1.0]}, DataError, "x.zarr has 20 rows and 1 weights"),
+        ("{}/parts", {"array": "x"}, InputError, "array does not apply to Parquet"),
+        ("nosuch://x.npy", {}, DataError, "cannot open nosuch://x.npy: .*nosuch"),
+        ("example:photos", {}, ConfigError, "no example 'photos'. Did you mean 'photo-patches'"),
+        ({1, 2}, {}, InputError, "data of type builtins.set is not accepted; give a path or URL, a NumPy array"),
+        ([[1, 2], [3]], {}, InputError, "give rows of equal length"),
+        (ROWS, {"format": "npy"}, InputError, "format does not apply to a ndarray"),
+        (ROWS, {"weights": "w"}, InputError, "weights does not apply to an array in memory"),
+        (ROWS.astype(complex), {}, DataError, "array is of type complex128, which cannot be used"),
+        (np.array(["a", "b"]), {}, DataError, "array is of type <U1, which cannot be used"),
+        (np.array([1, None]), {}, DataError, "array is of type object, which cannot be used"),
+        (np.zeros(3, "M8[s]"), {}, DataError, r"array is of type datetime64\[s\]"),
+        (np.zeros(3, "g"), {}, DataError, "array is of type (float128|longdouble), which cannot be used"),
+        (np.ma.masked_equal(ROWS, 3), {}, InputError, "masked array, whose mask would be lost"),
+        (np.zeros((2, 3, 4)), {}, DataError, "has 3 axes of sizes .2, 3, 4.; say with feature_axis which of them"),
+        (np.zeros(3), {"feature_axis": 0}, DataError, "feature_axis does not apply; leave it out"),
+        (ROWS, {"feature_axis": 2}, DataError, "feature_axis must be from 0 to 1, and 2 is not"),
+        (np.float64(3), {}, InputError, "data of type numpy.float64 is not accepted"),
+        (np.zeros(()), {}, DataError, "array is a single number"),
+        (np.zeros((3, 0)), {}, DataError, "has no columns"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_opened_is_said_in_a_sentence(
+    files: Path, data: Any, given: dict[str, Any], error: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(error, match=sentence):
+        open_source(data.format(files) if isinstance(data, str) else data, **given)
+
+
+def test_an_argument_means_nothing_to_a_source_that_is_ready() -> None:
+    with pytest.raises(InputError, match="columns does not apply to a source, which is ready"):
+        open_source(open_source(ROWS), columns=[0])
+
+
+class Closed(MemoryFileSystem):
+    """A store that refuses, and tells the secret in its own words."""
+
+    protocol = "closed"
+
+    def exists(self, path: str, **kwargs: Any) -> bool:
+        raise RuntimeError("403 for https://user:secret@host/x.npy, bucket user:secret@host")
+
+
+def test_a_store_that_refuses_is_named_with_its_reason_but_without_the_secret() -> None:
+    fsspec.register_implementation("closed", Closed, clobber=True)
+    with pytest.raises(DataError, match=r"cannot be reached \(403 for https.*check the address and the stor") as raised:
+        open_source("closed://user:secret@host/x.npy")
+    assert "secret" not in str(raised.value)
+
+
+def test_a_url_is_named_without_its_credentials() -> None:
+    with pytest.raises(DataError, match="no such file") as raised:
+        open_source("memory://user:secret@host/x.npy")
+    assert "secret" not in str(raised.value)
