@@ -11,7 +11,7 @@ class Term(str):
     __slots__ = ()
 
     def __add__(self, other: str) -> Term:
-        return Term(f"({str(self)} {str(other)})")
+        return Term(f"({self!s} {other!s})")
 
 
 @pytest.mark.parametrize("leaves", [1, 2, 7, 8, 9, 63, 64, 65, 511, 512, 513, 4097])

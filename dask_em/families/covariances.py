@@ -10,17 +10,16 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from dask_em._record import record
 from dask_em.errors import InputError, did_you_mean
+from dask_em.families.factors import inverse_roots, repaired, upper_factor
 from dask_em.families.features import Linear, Products, SquaredNorm, Squares
 from dask_em.family import FeatureMap, ProductStatistics
 
 __all__ = ["COVARIANCES", "Covariance", "Diagonal", "Full", "Spherical", "Tied", "covariance_named"]
 
 Array = np.ndarray[Any, Any]
-FLOOR = 1e-10  # of a correlation matrix: eigenvalues below it are not distinguishable from zero
 
 
 class Covariance(ABC):
@@ -106,7 +105,7 @@ class Full(Covariance):
         return np.asarray(covariances + variance * np.eye(covariances.shape[-1]))
 
     def factor(self, covariances: Array) -> Array:
-        return np.stack([_upper_factor(c) for c in covariances])
+        return np.stack([upper_factor(c) for c in covariances])
 
     def precision(self, factor: Array) -> Array:
         return np.asarray(factor @ factor.transpose(0, 2, 1))
@@ -125,7 +124,7 @@ class Full(Covariance):
         return np.einsum("kij,kj->ki", precision, means), quadratic, None
 
     def repair(self, covariances: Array, previous: Array) -> Array:
-        return np.stack([_repaired(c, p) for c, p in zip(covariances, previous, strict=True)])
+        return np.stack([repaired(c, p) for c, p in zip(covariances, previous, strict=True)])
 
     def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
         return np.where(chosen[:, None, None], others, covariances)
@@ -159,7 +158,7 @@ class Tied(Covariance):
         return np.asarray(covariances + variance * np.eye(len(covariances)))
 
     def factor(self, covariances: Array) -> Array:
-        return _upper_factor(covariances)
+        return upper_factor(covariances)
 
     def precision(self, factor: Array) -> Array:
         return np.asarray(factor @ factor.T)
@@ -175,7 +174,7 @@ class Tied(Covariance):
         return means @ precision, np.empty((len(means), 0)), precision
 
     def repair(self, covariances: Array, previous: Array) -> Array:
-        return _repaired(covariances, previous)
+        return repaired(covariances, previous)
 
     def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
         return covariances
@@ -207,7 +206,7 @@ class Diagonal(Covariance):
         return np.asarray(covariances + variance)
 
     def factor(self, covariances: Array) -> Array:
-        return _inverse_roots(covariances)
+        return inverse_roots(covariances)
 
     def precision(self, factor: Array) -> Array:
         return np.asarray(factor**2)
@@ -254,7 +253,7 @@ class Spherical(Covariance):
         return np.asarray(covariances + variance)
 
     def factor(self, covariances: Array) -> Array:
-        return _inverse_roots(covariances)
+        return inverse_roots(covariances)
 
     def precision(self, factor: Array) -> Array:
         return np.asarray(factor**2)
@@ -290,31 +289,3 @@ def covariance_named(name: str) -> Covariance:
     if name not in COVARIANCES:
         raise InputError(f"covariance_type is {name!r}, which is none of ours.{did_you_mean(str(name), COVARIANCES)}")
     return COVARIANCES[name]
-
-
-def _upper_factor(covariance: Array) -> Array:
-    lower = np.linalg.cholesky(covariance)
-    return np.asarray(solve_triangular(lower, np.eye(len(lower)), lower=True).T)
-
-
-def _inverse_roots(variances: Array) -> Array:
-    if not np.all(variances > 0):
-        raise np.linalg.LinAlgError("a variance is not positive")
-    return np.asarray(1 / np.sqrt(variances))
-
-
-def _repaired(covariance: Array, previous: Array) -> Array:
-    """Give back the previous variance of a column without any, and lift correlations off the singular."""
-    dead = ~(np.diagonal(covariance) > 0)
-    if dead.any():
-        covariance = np.where(dead[:, None] | dead, np.diag(np.diagonal(previous)), covariance)
-    scale = np.sqrt(np.diagonal(covariance))
-    correlation = covariance / (scale[:, None] * scale)
-    try:
-        if np.diagonal(np.linalg.cholesky(correlation)).min() ** 2 > FLOOR:
-            return covariance
-    except np.linalg.LinAlgError:
-        pass
-    values, vectors = np.linalg.eigh(correlation)
-    lifted = (vectors * np.maximum(values, FLOOR * len(values))) @ vectors.T
-    return np.asarray(lifted * (scale[:, None] * scale))

@@ -1,4 +1,5 @@
 import copy
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def test_the_history_tells_of_the_parameters_that_went_into_each_pass(reducer: S
     history = states[-1].history
     assert [e.number for e in history] == list(range(1, len(history) + 1))
     assert np.all(np.diff([e.objective for e in history]) > -1e-9)
-    for entry, following in zip(history, history[1:], strict=False):
+    for entry, following in pairwise(history):
         assert following.objective - entry.objective >= entry.gain - 1e-6
         assert entry.gain >= -1e-9
         assert entry.rows == 5000

@@ -1,0 +1,152 @@
+from pathlib import Path
+
+import pytest
+
+from dask_em.config import load_config
+from dask_em.errors import ConfigError
+
+GOOD = """
+data: {source: rows.zarr}
+model: {components: 3}
+output: {directory: runs/here}
+"""
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("fit.tolerence=1", "unknown key fit.tolerence. Did you mean 'fit.tolerance'?"),
+        ("model.tolerance=1", "unknown key model.tolerance. Did you mean 'fit.tolerance'?"),
+        (
+            "output.zzzz=1",
+            "unknown key output.zzzz. Known: output.directory.",
+        ),
+        ("fitt.seed=1", "unknown key fitt. Did you mean 'fit'?"),
+        ("model.components=0", "model.components is 0; it must be at least 1"),
+        ("model.components=1.5", "model.components is 1.5; it must be a whole number"),
+        ("model.components=true", "model.components is true; it must be a whole number"),
+        ("model.components=three", "model.components is 'three'; it must be a whole number"),
+        ("model.family=gauss", "model.family is 'gauss'; it must be 'gaussian'"),
+        ("model.covariance=round", "model.covariance is 'round'; it must be 'full', 'tied', 'diag' or 'spherical'"),
+        ("model.regularization=-1", "model.regularization is -1; it must be at least 0"),
+        ("fit.start=kmean", "fit.start is 'kmean'; it must be 'kmeans', 'k-means++', 'random' or 'random_from_data'"),
+        ("fit.restarts=0", "fit.restarts is 0; it must be at least 1"),
+        ("fit.tolerance=.nan", "fit.tolerance is NaN; it must be a finite number"),
+        ("fit.tolerance=small", "fit.tolerance is 'small'; it must be a number"),
+        ("fit.seed=4294967296", "fit.seed is 4294967296; it must be at most 4294967295"),
+        ("fit.max_passes=null", "fit.max_passes is null; it must be a whole number"),
+        ("data.source=''", "data.source is ''; it must be text that is not empty"),
+        ("data.columns=[]", "data.columns is []; it must be null or a list that names at least one"),
+        ("data.columns=[a, 1]", "data.columns.1 is 1; it must be text"),
+        ("data.columns=a", "data.columns is 'a'; it must be a list"),
+        ("data.missing=ignore", "data.missing is 'ignore'; it must be 'error'"),
+        ("cluster.kind=cloud", "cluster.kind is 'cloud'; it must be 'none', 'threads', 'local' or 'address'"),
+        ("cluster.workers=0", "cluster.workers is 0; it must be at least 1"),
+        ("cluster.memory_limit=much", "cluster.memory_limit is 'much'; it must be a size such as 2GiB, 600MB or auto"),
+        (
+            "cluster.address=tcp://there:1",
+            "cluster.address is given, but cluster.kind is threads; write kind: address to use it",
+        ),
+        ("cluster.kind=address", "cluster.address is missing; kind: address needs one, such as tcp://127.0.0.1:8786"),
+        ("data.storage_options=secret", "data.storage_options must be a section of keys"),
+        ("model.components", "is no override; write it as section.key=value, such as fit.seed=1"),
+        ("seed=1", "is no override; write it as section.key=value, such as fit.seed=1"),
+        ("fit.seed.x.y=1", "known are"),
+        ("fit.seed=[", "--set fit.seed=[, line 1, column 2 is not valid YAML"),
+    ],
+)
+def test_of_a_value(good: Path, override: str, sentence: str) -> None:
+    overrides = ["fit.seed=1", override] if override.startswith("fit.seed.x") else [override]
+    with pytest.raises(ConfigError) as caught:
+        load_config(good, overrides)
+    assert sentence in str(caught.value)
+    assert str(caught.value).count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("override", "allowed"),
+    [
+        ("data.missing=drop", "'error'"),
+        ("data.missing=marginalize", "'error'"),
+        ("data.ids=name", "left out"),
+        ("data.spool=/tmp", "left out"),
+        ("model.precision=auto", "'float64'"),
+        ("model.reseed=true", "false"),
+        ("fit.accelerate=true", "false"),
+        ("fit.max_minutes=5", "left out"),
+        ("fit.holdout=0.1", "left out"),
+        ("fit.select_by=bic", "left out"),
+        ("fit.reproducible=strict", "'warn'"),
+        ("fit.checkpoint_every=1", "left out"),
+    ],
+)
+def test_of_what_only_later_versions_can_do(good: Path, override: str, allowed: str) -> None:
+    key = override.partition("=")[0]
+    with pytest.raises(ConfigError, match=f"{key} is .*, which this version of dask_em cannot do yet; .* {allowed}$"):
+        load_config(good, [override])
+
+
+@pytest.mark.parametrize(
+    "default",
+    ["model.precision=float64", "model.reseed=false", "fit.accelerate=false", "fit.max_minutes=null", "data.ids=null"],
+)
+def test_not_of_their_defaults(good: Path, default: str) -> None:
+    load_config(good, [default])
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("model: {components: 3}\noutput: {directory: x}", "data is missing; give which rows to fit"),
+        ("data: {source: x}\nmodel: {}\noutput: {directory: x}", "model.components is missing; give the number of c"),
+        ("- 1", "holds no sections; a config has the sections data, model, fit, cluster, output"),
+        ("", "holds no sections"),
+        ("data: {source: x", "line 1, column 17 is not valid YAML"),
+        (GOOD + "fit: 3\n", "fit is 3; it must be a section of keys"),
+        (GOOD + "fit: {seed: 1, seed: 2}\n", "line 5, column 16 is not valid YAML: 'seed' is given twice"),
+    ],
+)
+def test_of_a_file(tmp_path: Path, text: str, sentence: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert sentence in str(caught.value)
+    assert str(caught.value).startswith((str(path), f"{path}, line"))
+
+
+def test_when_there_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read the config .*none.yaml: No such file or directory; give the"):
+        load_config(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="cannot read the config .*: Is a directory"):
+        load_config(tmp_path)
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="it is not UTF-8 text"):
+        load_config(tmp_path / "binary")
+
+
+def test_once_for_each_fault(good: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(good, ["model.components=0", "fit.sed=1"])
+    assert str(caught.value).splitlines() == [
+        "--set model.components=0: model.components is 0; it must be at least 1",
+        "--set fit.sed=1: unknown key fit.sed. Did you mean 'fit.seed'?",
+    ]
+
+
+def test_and_overrides_take_yaml_values(good: Path) -> None:
+    config = load_config(
+        good,
+        ["fit.tolerance=1e-5", "data.columns=[on, b]", "cluster.kind=none", "data.storage_options.anon=true"],
+    )
+    assert config.fit.tolerance == 1e-5
+    assert config.data.columns == ("on", "b")
+    assert config.cluster.kind == "none"
+    assert config.data.storage_options == {"anon": True}
