@@ -1,0 +1,110 @@
+"""A Zarr store larger than its workers' memory: what a pass takes against the CPU time of its parts.
+
+    python benchmarks/out_of_core.py [--rows 20000000] [--passes 4] [--store /tmp/rows.zarr]
+
+Prints, for a store of rows × 16 float32 and K = 16 full covariances under two workers of 600 MB: seconds a pass,
+CPU seconds of decoding and of the kernel for the same rows in one process, their ratio, peak memory, bytes spilled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from dask_em import GaussianMixture, open_source
+from dask_em.execution import ClusterSettings, connect, single_threaded_blas
+from dask_em.kernel import summarize
+from dask_em.plan import ModelSize, plan
+from dask_em.reduction import Serial
+
+D, K = 16, 16
+
+
+def make(store: Path, rows: int) -> None:
+    """Write rows of K overlapping clouds, chunk by chunk, with the default codec."""
+    array = zarr.create_array(store, shape=(rows, D), chunks=(250_000, D), dtype="float32")
+    random = np.random.default_rng(0)
+    centres = 1.5 * random.standard_normal((K, D))
+    for start in range(0, rows, 250_000):
+        n = min(250_000, rows - start)
+        x = centres[random.integers(K, size=n)] + random.standard_normal((n, D))
+        array[start : start + n] = x.astype("float32")
+
+
+def starting_point() -> dict[str, Any]:
+    """Return a start at the clouds, so that every run takes the same steps."""
+    centres = 1.5 * np.random.default_rng(0).standard_normal((K, D))
+    return {
+        "weights_init": np.full(K, 1 / K),
+        "means_init": centres,
+        "precisions_init": np.tile(np.eye(D), (K, 1, 1)),
+    }
+
+
+def cpu_of_parts(store: Path) -> tuple[float, float]:
+    """Return the CPU seconds of decoding all rows, and of the kernel over them, in this process alone."""
+    source = open_source(store)
+    layout = plan(source, source.atoms(), ModelSize(K, (D + 1) * (D + 2) // 2)).layout
+    model = GaussianMixture(K, max_iter=0, **starting_point()).fit(np.random.default_rng(0).standard_normal((100, D)))
+    prepared = (model._fitted.prepare(),)
+    decode = kernel = 0.0
+    with single_threaded_blas():
+        for block in layout.blocks:
+            began = time.process_time()
+            parts = [source.load(p.atom, slice(p.start, p.stop)) for p in block.pieces]
+            decode += time.process_time() - began
+            memory = open_source(np.concatenate([part.values for part in parts]))
+            alone = plan(memory, memory.atoms(), ModelSize(K, (D + 1) * (D + 2) // 2)).layout
+            began = time.process_time()
+            Serial(alone).total(partial(summarize, prepared, layout.tile_rows))
+            kernel += time.process_time() - began
+    return decode, kernel
+
+
+def of_worker(dask_worker: Any) -> dict[str, Any]:
+    """Return a worker's process number, peak memory (MB) and spilled bytes."""
+    status = Path("/proc/self/status").read_text()
+    peak = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1000
+    return {"pid": os.getpid(), "peak": peak, "spilled": int(getattr(dask_worker.data, "spilled_total", (0, 0))[1])}
+
+
+def main() -> None:
+    """Make the store, fit it, and print the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=20_000_000)
+    parser.add_argument("--passes", type=int, default=4)
+    parser.add_argument("--store", type=Path, default=Path("/tmp/dask_em-benchmark-rows.zarr"))  # removed afterwards
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")  # the passes are counted, not convergence
+    make(arguments.store, arguments.rows)
+    settings = ClusterSettings("local", workers=2, threads_per_worker=1, memory_limit="600MB")
+    try:
+        with connect(settings) as client:
+            before = client.run(of_worker)
+            model = GaussianMixture(K, max_iter=arguments.passes, tol=0.0, **starting_point())
+            seconds = [i.entry.seconds for i in model.iterate(str(arguments.store), client=client)]
+            after = client.run(of_worker)
+        decode, kernel = cpu_of_parts(arguments.store)
+    finally:
+        shutil.rmtree(arguments.store, ignore_errors=True)
+    print(f"rows {arguments.rows:,} x {D} float32, K = {K}, full covariance, two workers of 600 MB")
+    print(f"seconds a pass: {', '.join(f'{s:.2f}' for s in seconds)}")
+    print(f"CPU seconds of the same rows in one process: decoding {decode:.2f}, kernel {kernel:.2f}")
+    print(f"pass / (CPU / 2 cores), median: {np.median(seconds) / ((decode + kernel) / 2):.3f}")
+    peaks = ", ".join(f"{w['peak']:.0f} MB" for w in after.values())
+    print(f"peak memory of the workers: {peaks}")
+    print(f"bytes spilled: {sum(w['spilled'] for w in after.values())}")
+    print(f"workers restarted: {len({w['pid'] for w in after.values()} - {w['pid'] for w in before.values()})}")
+
+
+if __name__ == "__main__":
+    main()

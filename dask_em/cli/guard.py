@@ -1,0 +1,63 @@
+"""What becomes of errors: a sentence and an exit status."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from dask_em.errors import InputError
+
+__all__ = ["DONE", "FAULT", "STOPPED", "WRONG_INPUT", "FaultError", "guarded", "say"]
+
+DONE, FAULT, WRONG_INPUT, STOPPED = 0, 1, 2, 130
+
+
+class FaultError(Exception):
+    """A fault of ours whose traceback has been written to ``log``."""
+
+    def __init__(self, log: Path) -> None:
+        super().__init__(str(log))
+        self.log = log
+
+
+def say(text: str) -> None:
+    """Write a line for people to standard error; standard output is for results."""
+    typer.echo(text, err=True)
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Return the command with errors turned into a sentence on standard error and an exit status."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except typer.Exit:
+            raise
+        except InputError as error:
+            say(f"error: {error}")
+            raise typer.Exit(WRONG_INPUT) from None
+        except KeyboardInterrupt:
+            say("stopped by Ctrl-C")
+            raise typer.Exit(STOPPED) from None
+        except FaultError as fault:
+            _report(fault.__cause__ or fault, fault.log)
+        except Exception as error:  # noqa: BLE001  # whatever it is, people see one sentence
+            with tempfile.NamedTemporaryFile("w", prefix="dask-em-", suffix=".log", delete=False) as file:
+                file.write("".join(traceback.format_exception(error)))
+            _report(error, Path(file.name))
+
+    return run
+
+
+def _report(error: BaseException, log: Path) -> None:
+    told = " ".join(str(error).split())
+    say(f"dask-em failed, which is a fault of ours: {type(error).__name__}{f': {told}' if told else ''}")
+    say(f"The traceback is in {log}; please report it, with what you ran.")
+    raise typer.Exit(FAULT) from None

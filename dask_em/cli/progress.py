@@ -1,0 +1,91 @@
+"""A line for each pass while a fit runs, and below them, on a terminal, what is going on now."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import Progress as Live
+from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from dask_em.config import Fit
+from dask_em.driver import Entry
+from dask_em.report import duration
+
+__all__ = ["Progress", "line", "passes_left"]
+
+
+class Progress:
+    """Shows each pass as it ends. Use it as a context manager around the fit."""
+
+    def __init__(self, fit: Fit, console: Console) -> None:
+        self._fit = fit
+        self._live = Live(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+            console=console,
+            refresh_per_second=4,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._live.add_task("pass 0: counting the rows, taking a sample, finding a start")
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def show(self, restart: int, entries: Sequence[Entry]) -> str:
+        """Print the line of a restart's last pass; return it."""
+        changes = _changes(entries, self._fit.stop_on)
+        left = passes_left(changes, self._fit.tolerance, self._fit.max_passes - len(entries))
+        rest = sum(entry.seconds for entry in entries) / len(entries) * left
+        text = line(entries[-1], changes[-1], rest, restart if self._fit.restarts > 1 else None)
+        self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._live.update(self._task, description=f"pass {len(entries) + 1} of at most {self._fit.max_passes}")
+        return text
+
+
+def line(entry: Entry, change: float, rest: float, restart: int | None = None) -> str:
+    """Return what there is to say of a pass, with ``rest`` seconds to go."""
+    which = "" if restart is None else f"  restart {restart + 1:2d}"
+    seconds = max(entry.seconds, 1e-9)
+    changed = "       -" if math.isnan(change) else f"{change:8.1e}"
+    return (
+        f"pass {entry.number:3d}{which}  log-likelihood {entry.log_likelihood:14.6f} nats/row  change {changed}  "
+        f"{_rate(entry.rows / seconds)} rows/s  {entry.bytes_read / seconds / 1e9:6.2f} GB/s  ETA {duration(rest)}"
+    )
+
+
+def passes_left(changes: Sequence[float], tolerance: float, most: int) -> int:
+    """Foretell how many passes are left: EM's changes shrink by about the same factor each time."""
+    known = [abs(change) for change in changes[-6:] if math.isfinite(change) and change]
+    if known and known[-1] < tolerance:
+        return 0
+    if len(known) < 3 or known[-1] >= known[0] or tolerance <= 0:
+        return most
+    factor = (math.log(known[-1]) - math.log(known[0])) / (len(known) - 1)
+    return min(most, math.ceil((math.log(tolerance) - math.log(known[-1])) / factor))
+
+
+def _changes(entries: Sequence[Entry], stop_on: str) -> list[float]:
+    """Return what the stopping rule looks at, for each pass."""
+    if stop_on == "parameters":
+        return [entry.change for entry in entries]
+    before = [math.nan, *(entry.log_likelihood for entry in entries)]
+    return [entry.log_likelihood - earlier for entry, earlier in zip(entries, before, strict=False)]
+
+
+def _rate(number: float) -> str:
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:6.2f} {unit}"
+    return f"{number:6.0f}  "

@@ -1,0 +1,7 @@
+"""scikit-learn's faces; no mathematics."""
+
+from dask_em.estimators.gaussian_mixture import GaussianMixture
+from dask_em.estimators.loading import load
+from dask_em.estimators.multivariate_normal import MultivariateNormal
+
+__all__ = ["GaussianMixture", "MultivariateNormal", "load"]

@@ -1,0 +1,85 @@
+"""A fitted mixture at rest: what a model file holds, and its two ways to and from scikit-learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.mixture import GaussianMixture as SklearnGaussianMixture
+
+from dask_em._record import record
+from dask_em.driver import Entry, Outcome
+from dask_em.errors import DataError
+from dask_em.families import Gaussian, GaussianParameters, covariance_named
+from dask_em.mixture import Free, Mixture, MixtureParameters, PreparedMixture
+from dask_em.plan import ModelSize
+from dask_em.rows import Frame
+
+__all__ = ["Fitted", "from_attributes", "model_size", "restored", "to_sklearn"]
+
+Array = np.ndarray[Any, Any]
+
+
+@record
+class Fitted:
+    """Everything that a prediction or a report needs; self-describing."""
+
+    model: Mixture[Gaussian]
+    frame: Frame
+    params: MixtureParameters
+    names: tuple[str, ...] | None  # of the columns
+    rows: float  # total weight of the rows that it was fitted to
+    history: tuple[Entry, ...]
+    outcome: Outcome
+
+    @property
+    def size(self) -> ModelSize:
+        """How large the model is."""
+        return model_size(self.model, *self.params.components.means.shape)
+
+    def prepare(self) -> PreparedMixture:
+        """Return what a tile needs."""
+        return self.model.prepare(self.params, self.frame)
+
+
+def model_size(model: Mixture[Gaussian], components: int, features: int, models: int = 1) -> ModelSize:
+    """Return the size of a Gaussian mixture of ``components`` in ``features`` columns, or of several alike."""
+    return ModelSize(components * models, model.components.covariance.feature_map.size(features))
+
+
+def from_attributes(estimator: SklearnGaussianMixture) -> Fitted:
+    """Return the mixture that scikit-learn's attributes describe, in a frame about its own mean."""
+    model = Mixture(Gaussian(covariance_named(estimator.covariance_type), float(estimator.reg_covar)), Free())
+    weights, means = np.array(estimator.weights_, np.float64), np.array(estimator.means_, np.float64)
+    frame = model.components.frame(weights @ means)
+    components = GaussianParameters(frame.enter(means), np.array(estimator.covariances_, np.float64))
+    names = tuple(estimator.feature_names_in_) if hasattr(estimator, "feature_names_in_") else None
+    kind = "converged" if estimator.converged_ else "max_passes"
+    outcome = Outcome(kind, f"Fitted by scikit-learn in {estimator.n_iter_} iterations.")
+    history = tuple(_entry(i, float(bound)) for i, bound in enumerate(getattr(estimator, "lower_bounds_", ()), 1))
+    return Fitted(model, frame, MixtureParameters(weights, components), names, float("nan"), history, outcome)
+
+
+def _entry(number: int, objective: float) -> Entry:
+    unknown = float("nan")
+    return Entry(number, 0, objective, objective, unknown, unknown, unknown, unknown)
+
+
+def to_sklearn(fitted: Fitted, estimator: Any) -> SklearnGaussianMixture:
+    """Return scikit-learn's estimator with the same parameters and attributes."""
+    shared = SklearnGaussianMixture().get_params()
+    other = SklearnGaussianMixture(**{k: v for k, v in estimator.get_params().items() if k in shared})
+    names = ["weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_", "converged_", "n_iter_"]
+    names += ["lower_bound_", "lower_bounds_", "n_features_in_"]
+    names += ["feature_names_in_"] if fitted.names is not None else []
+    for name in names:
+        setattr(other, name, getattr(estimator, name))
+    return other
+
+
+def restored(parameters: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    """Return a file's constructor arguments; DataError where this version does not know one."""
+    for name in parameters:
+        if name not in known:
+            raise DataError(f"the file's parameter {name!r} is not known to this version of dask_em; upgrade it")
+    return parameters

@@ -1,0 +1,119 @@
+"""One fit, from data to a fitted mixture: the order of the steps and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dask_em.driver import Iteration, Outcome, State, Stopping, iterate
+from dask_em.driver.initialization import examine, require_rows, sample_size, starts
+from dask_em.errors import InputError
+from dask_em.estimators.fitted import Fitted, model_size
+from dask_em.estimators.given import checked_means, checked_precisions, checked_weights, substitute
+from dask_em.estimators.reading import reading, source_of
+from dask_em.families import Covariance, Gaussian, GaussianParameters
+from dask_em.mixture import Free, Mixture, MixtureParameters
+from dask_em.reduction import Reducer
+from dask_em.rows import Frame
+
+__all__ = ["Start", "fitting"]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a fit starts from."""
+
+    covariance: Covariance
+    settings: dict[str, Any]  # the estimator's parameters, checked
+    random: np.random.RandomState
+    previous: Fitted | None  # the last fit, on a warm start
+
+    @property
+    def model(self) -> Mixture[Gaussian]:
+        """The mixture to fit."""
+        return Mixture(Gaussian(self.covariance, float(self.settings["reg_covar"])), Free())
+
+
+def fitting(start: Start, data: Any, sample_weight: Any, client: Any) -> Generator[tuple[Iteration | None, Fitted]]:
+    """Yield each start's part of each pass, and the best fit so far; without passes, the start alone."""
+    settings, model = start.settings, start.model
+    source = source_of(data, sample_weight=sample_weight)
+    features, k = source.schema.features, settings["n_components"]
+    given = _given(start, features)
+    restarts = 1 if start.previous or all(part is not None for part in given) else settings["n_init"]
+    with reading(source, model_size(model, k, features, restarts), client) as reducer:
+        frame, weight, params = _begin(start, given, reducer, restarts)
+        stopping = Stopping(float(settings["tol"]), settings["stop_on"], settings["max_iter"])
+        begun = None if stopping.max_passes else Outcome("fixed", "No pass was asked for: the model is its start.")
+        states = [State(model, frame, p, stopping, (), begun) for p in params]
+
+        def best() -> Fitted:
+            state = max(states, key=lambda s: s.objective)
+            outcome = state.outcome or Outcome("stopped", "Stopped by the caller before convergence.")
+            return Fitted(model, frame, state.params, source.schema.names, weight, state.history, outcome)
+
+        if begun:
+            yield None, best()
+        for iteration in iterate(states, reducer):
+            states[iteration.member] = iteration.state
+            yield iteration, best()
+
+
+Given = tuple[Any, Any, Any]  # weights (k,), means (k, d), covariances; None where the user gave nothing
+
+
+def _given(start: Start, features: int) -> Given:
+    settings, k = start.settings, start.settings["n_components"]
+    weights, means, precisions = settings["weights_init"], settings["means_init"], settings["precisions_init"]
+    return (
+        None if weights is None else checked_weights(weights, k),
+        None if means is None else checked_means(means, k, features),
+        None if precisions is None else checked_precisions(precisions, start.covariance, k, features),
+    )
+
+
+def _begin(start: Start, given: Given, reducer: Reducer, restarts: int) -> tuple[Frame, float, list[MixtureParameters]]:
+    """Take pass 0 and return the frame, the rows' total weight, and where each start begins."""
+    model, settings, k = start.model, start.settings, start.settings["n_components"]
+    features = reducer.layout.source.schema.features
+    parameters = k + k * features + start.covariance.degrees_of_freedom(k, features)
+    survey = examine(reducer, sample_size(features, parameters), int(start.random.randint(2**31)))
+    require_rows(survey, k)
+    frame = model.components.frame(survey.mean)
+    if start.previous is not None:
+        return frame, survey.weight, [_moved(start.previous, frame, k, features)]
+    weights, means, covariances = given
+    if weights is not None and means is not None and covariances is not None:
+        return frame, survey.weight, [MixtureParameters(weights, GaussianParameters(frame.enter(means), covariances))]
+    seeds = [np.random.RandomState(start.random.randint(2**31)) for _ in range(restarts)]
+    found = starts(model, survey, frame, k, settings["init_params"], seeds)
+    return frame, survey.weight, [substitute(params, frame, *given) for params in found]
+
+
+def _moved(previous: Fitted, frame: Frame, components: int, features: int) -> MixtureParameters:
+    """Return the last fit's parameters in the new frame."""
+    old = previous.params.components
+    if old.means.shape != (components, features):
+        raise InputError(
+            f"warm_start=True, but the last fit has {old.means.shape[0]} components in {old.means.shape[1]} columns, "
+            f"not {components} in {features}; set warm_start=False to start anew"
+        )
+    means = frame.enter(previous.frame.leave(old.means))
+    return MixtureParameters(previous.params.weights, GaussianParameters(means, old.covariances))
+
+
+def single(covariance: Covariance, data: Any, sample_weight: Any, client: Any) -> tuple[Any, Any]:
+    """Return the mean (d,) and the covariance of one component: pass 0, and one pass about its mean."""
+    source = source_of(data, sample_weight=sample_weight)
+    features = source.schema.features
+    model = Mixture(Gaussian(covariance, 0.0), Free())
+    with reading(source, model_size(model, 1, features), client) as reducer:
+        frame = model.components.frame(examine(reducer, 1, seed=0).mean)
+        unit = covariance.add(np.zeros(covariance.shape(1, features)), 1.0)
+        begun = MixtureParameters(np.ones(1), GaussianParameters(np.zeros((1, features)), unit))
+        (iteration,) = iterate([State(model, frame, begun, Stopping(0.0, max_passes=1))], reducer)
+    components = iteration.state.params.components
+    return frame.leave(components.means)[0], components.covariances[0]

@@ -1,0 +1,297 @@
+"""scikit-learn's GaussianMixture, for data of any size."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture as SklearnGaussianMixture
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from dask_em.driver import Iteration
+from dask_em.errors import InputError
+from dask_em.estimators import answers
+from dask_em.estimators.fitted import Fitted, from_attributes, restored, to_sklearn
+from dask_em.estimators.fitting import Start, fitting
+from dask_em.families import covariance_named
+from dask_em.statistics import Manifest
+from dask_em.storage import save_record
+
+__all__ = ["GaussianMixture"]
+
+Array = np.ndarray[Any, Any]
+LATER: dict[str, tuple[Any, ...]] = {  # arguments whose other values are not there yet
+    "accelerate": (False,),
+    "missing": ("error",),
+    "precision": ("float64",),
+    "reproducible": ("warn",),
+    "reseed": (False,),
+    "max_minutes": (None,),
+}
+
+
+class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """Gaussian mixture fitted by expectation–maximisation, out of core and on a cluster.
+
+    Parameters and attributes have the names and meanings of :class:`sklearn.mixture.GaussianMixture`; ``fit`` takes a
+    NumPy array, a pandas frame, a Dask array or dataframe, a ``zarr.Array``, a path or URL (Zarr, Parquet, .npy) or
+    any object with the :class:`dask_em.Source` protocol. With an active Dask client the passes run there, else on
+    local threads; the bits are the same.
+
+    Parameters
+    ----------
+    n_components : int, default 1
+    covariance_type : {"full", "tied", "diag", "spherical"}, default "full"
+    tol : float, default 1e-3
+        The fit has converged when what ``stop_on`` names changes by less: nats per row, or relative change.
+    reg_covar : float, default 1e-6
+        Added to every variance, in squared units of the data.
+    max_iter : int, default 100
+        Passes over the data at most.
+    n_init : int, default 1
+        Starts; all of them are fitted in the same passes, and the best is kept.
+    init_params : {"kmeans", "k-means++", "random", "random_from_data"}, default "kmeans"
+        How responsibilities start, on a uniform sample of the rows taken in the first pass.
+    weights_init, means_init, precisions_init : array-like, optional
+        A start of one's own: (k,), (k, d), and the shape that ``covariance_type`` gives.
+    random_state : int, RandomState or None
+    warm_start : bool, default False
+        Start from the last fit.
+    verbose, verbose_interval : int
+        Print every so many passes.
+    stop_on : {"log_likelihood", "parameters"}, default "log_likelihood"
+    accelerate, missing, precision, reproducible, reseed, max_minutes
+        Reserved; only the default values are available yet.
+
+    Attributes
+    ----------
+    weights_, means_, covariances_, precisions_, precisions_cholesky_ : ndarray
+        (k,), (k, d), and three times the shape of the covariance type.
+    converged_ : bool
+    n_iter_ : int
+        Passes of the best start, pass 0 not counted.
+    lower_bound_, lower_bounds_ : float, list of float
+        Log-likelihood, nats per row, of the parameters that went into the last pass, into each pass.
+    history_ : tuple of Entry
+        One entry a pass: log-likelihood per row, gain, Q, largest parameter change, seconds, bytes read.
+    outcome_ : Outcome
+        How the fit ended, in a sentence.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    References
+    ----------
+    Dempster, Laird and Rubin (1977), "Maximum likelihood from incomplete data via the EM algorithm", JRSS B 39:1–38.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = SklearnGaussianMixture._parameter_constraints  # noqa: SLF001  # the same errors
+
+    def __init__(  # noqa: PLR0913  # scikit-learn's arguments and ours
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: str = "kmeans",
+        weights_init: Any = None,
+        means_init: Any = None,
+        precisions_init: Any = None,
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        stop_on: str = "log_likelihood",
+        accelerate: bool = False,
+        missing: str = "error",
+        precision: str = "float64",
+        reproducible: str = "warn",
+        reseed: bool = False,
+        max_minutes: float | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.stop_on = stop_on
+        self.accelerate = accelerate
+        self.missing = missing
+        self.precision = precision
+        self.reproducible = reproducible
+        self.reseed = reseed
+        self.max_minutes = max_minutes
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Fit the mixture; see :meth:`iterate` for one pass at a time.
+
+        Parameters
+        ----------
+        X : array, frame, collection, path, URL or Source
+            Rows of d columns.
+        sample_weight : array-like (n,) or the name of a column, optional
+            Weight 2 is the row twice, weight 0 the row absent.
+
+        Raises
+        ------
+        DataError, InputError
+            The data or a parameter cannot be used; both are ValueErrors.
+        """
+        for iteration in self.iterate(X, sample_weight=sample_weight):
+            if self.verbose and iteration.entry.number % self.verbose_interval == 0:
+                print(  # noqa: T201  # verbose is asked for
+                    f"start {iteration.member}, pass {iteration.entry.number}: "
+                    f"log-likelihood {iteration.entry.log_likelihood:.6f} nats per row, "
+                    f"change {iteration.entry.change:.2e}, {iteration.entry.seconds:.2f} s"
+                )
+        if not self.converged_ and self.max_iter > 0:
+            warnings.warn(self.outcome_.sentence, ConvergenceWarning, stacklevel=2)
+        return self
+
+    def iterate(self, X: Any, *, sample_weight: Any = None, client: Any = None) -> Iterator[Iteration]:
+        """Fit the mixture and yield each start's part of each pass.
+
+        The model is fitted when the iterator ends; a caller who breaks earlier keeps what was reached.
+        """
+        self._check_parameters()
+        previous = self._fitted if self.warm_start and hasattr(self, "_fitted") else None
+        reached = None
+        try:
+            with closing(fitting(self._start(previous), X, sample_weight, client)) as steps:
+                for iteration, best in steps:
+                    reached = best
+                    if iteration is not None:
+                        yield iteration
+        finally:
+            if reached is not None:
+                self._publish(reached)
+
+    def predict(self, X: Any) -> Any:
+        """Return the most probable component of each row, (n,); lazy for data that is not in memory."""
+        return answers.answer(self._checked(), X, "labels")
+
+    def predict_proba(self, X: Any) -> Any:
+        """Return the posterior probability of each component, (n, k); lazy for data that is not in memory."""
+        return answers.answer(self._checked(), X, "responsibilities")
+
+    def score_samples(self, X: Any) -> Any:
+        """Return the log-density of each row in nats, (n,); lazy for data that is not in memory."""
+        return answers.answer(self._checked(), X, "log_density")
+
+    def predict_to(self, X: Any, destination: str, what: str = "labels", client: Any = None) -> Manifest:
+        """Stream ``labels``, ``responsibilities`` or ``log_density`` to Zarr or Parquet, block by block."""
+        return answers.write_answer(self._checked(), X, destination, what, client)
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """Fit, then predict."""
+        return self.fit(X, y, sample_weight).predict(X)
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Return the mean log-likelihood in nats per row."""
+        log_likelihood, weight = answers.total(self._checked(), X, sample_weight)
+        return log_likelihood / weight
+
+    def bic(self, X: Any, sample_weight: Any = None) -> float:
+        """Return −2 L + ν log n (Schwarz 1978); n is the total weight. The lower the better."""
+        log_likelihood, weight = answers.total(self._checked(), X, sample_weight)
+        return float(-2 * log_likelihood + self._n_parameters() * np.log(weight))
+
+    def aic(self, X: Any, sample_weight: Any = None) -> float:
+        """Return −2 L + 2 ν (Akaike 1974). The lower the better."""
+        return -2 * answers.total(self._checked(), X, sample_weight)[0] + 2 * self._n_parameters()
+
+    def sample(self, n_samples: int = 1) -> tuple[Array, Array]:
+        """Draw rows: (n, d) and the component of each, (n,), in order of component."""
+        fitted = self._checked()
+        if n_samples < 1:
+            raise InputError(f"n_samples is {n_samples}; ask for at least one row")
+        random = check_random_state(self.random_state)
+        labels = np.repeat(np.arange(self.n_components), random.multinomial(n_samples, self.weights_))
+        covariance = fitted.model.components.covariance
+        dense = covariance.dense(self.covariances_, *self.means_.shape)
+        lower = np.linalg.cholesky(dense)
+        normal = random.standard_normal((n_samples, self.n_features_in_))
+        return self.means_[labels] + np.einsum("nij,nj->ni", lower[labels], normal), labels
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to one file that describes itself and holds no pickle; read it with ``dask_em.load``."""
+        parameters = {
+            k: v for k, v in self.get_params().items() if v is None or isinstance(v, str | int | float | bool)
+        }
+        save_record(path, {"estimator": "GaussianMixture", "parameters": parameters}, self._checked())
+
+    @classmethod
+    def restore(cls, parameters: dict[str, Any], fitted: Fitted) -> Self:
+        """Return the fitted mixture that a model file describes."""
+        model = cls(**restored(parameters, cls().get_params()))
+        model._publish(fitted)
+        return model
+
+    def to_sklearn(self) -> SklearnGaussianMixture:
+        """Return scikit-learn's estimator with the same parameters and attributes."""
+        return to_sklearn(self._checked(), self)
+
+    @classmethod
+    def from_sklearn(cls, estimator: SklearnGaussianMixture) -> Self:
+        """Return a fitted mixture with the parameters and attributes of scikit-learn's."""
+        check_is_fitted(estimator)
+        model = cls(**estimator.get_params())
+        model._publish(from_attributes(estimator))
+        return model
+
+    def _check_parameters(self) -> None:
+        self._validate_params()
+        for name, available in LATER.items():
+            if getattr(self, name) not in available:
+                raise InputError(f"{name}={getattr(self, name)!r} is not available yet; leave it at {available[0]!r}")
+
+    def _start(self, previous: Fitted | None) -> Start:
+        return Start(
+            covariance_named(self.covariance_type),
+            self.get_params(),
+            check_random_state(self.random_state),
+            previous,
+        )
+
+    def _checked(self) -> Fitted:
+        check_is_fitted(self, "_fitted")
+        return self._fitted
+
+    def _n_parameters(self) -> int:
+        return self._fitted.model.degrees_of_freedom(self._fitted.params)
+
+    def _publish(self, fitted: Fitted) -> None:
+        self._fitted = fitted
+        components, covariance = fitted.params.components, fitted.model.components.covariance
+        self.weights_ = fitted.params.weights
+        self.means_ = fitted.frame.leave(components.means)
+        self.covariances_ = components.covariances
+        self.precisions_cholesky_ = covariance.factor(components.covariances)
+        self.precisions_ = covariance.precision(self.precisions_cholesky_)
+        self.history_, self.outcome_ = fitted.history, fitted.outcome
+        self.converged_, self.n_iter_ = fitted.outcome.converged, len(fitted.history)
+        self.lower_bounds_ = [entry.objective for entry in fitted.history]
+        self.lower_bound_ = self.lower_bounds_[-1] if self.lower_bounds_ else float("-inf")
+        self.n_features_in_ = components.means.shape[1]
+        if fitted.names is not None:
+            self.feature_names_in_ = np.array(fitted.names, dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_

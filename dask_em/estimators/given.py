@@ -1,0 +1,71 @@
+"""What a user may give as a start, checked with scikit-learn's sentences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dask_em.errors import InputError
+from dask_em.families import Covariance
+from dask_em.mixture import MixtureParameters
+from dask_em.rows import Frame
+
+__all__ = ["checked_means", "checked_precisions", "checked_weights", "substitute"]
+
+Array = np.ndarray[Any, Any]
+
+
+def checked_weights(weights: Any, components: int) -> Array:
+    """Return weights (k,); InputError unless they are between 0 and 1 and sum to 1."""
+    weights = _shaped("weights", weights, (components,))
+    if (weights < 0).any() or (weights > 1).any():
+        raise InputError(
+            "The parameter 'weights' should be in the range [0, 1], "
+            f"but got max value {weights.max():.5f}, min value {weights.min():.5f}"
+        )
+    if not np.isclose(weights.sum(), 1.0, atol=1e-6):
+        raise InputError(f"The parameter 'weights' should be normalized, but got sum(weights) = {weights.sum():.5f}")
+    return np.asarray(weights)
+
+
+def checked_means(means: Any, components: int, features: int) -> Array:
+    """Return means (k, d)."""
+    return _shaped("means", means, (components, features))
+
+
+def checked_precisions(precisions: Any, covariance: Covariance, components: int, features: int) -> Array:
+    """Return the covariances of the given precisions; InputError unless they are positive (definite)."""
+    precisions = _shaped(f"{covariance.name} precision", precisions, covariance.shape(components, features))
+    if covariance.name in ("diag", "spherical"):
+        if not (precisions > 0).all():
+            raise InputError(f"'{covariance.name} precision' should be positive")
+        return np.asarray(1 / precisions)
+    transposed = np.swapaxes(precisions, -1, -2)
+    if not (np.allclose(precisions, transposed) and (np.linalg.eigvalsh(precisions) > 0).all()):
+        raise InputError(f"'{covariance.name} precision' should be symmetric, positive-definite")
+    inverse = np.linalg.inv(precisions)
+    return np.asarray((inverse + np.swapaxes(inverse, -1, -2)) / 2)
+
+
+def substitute(
+    params: MixtureParameters, frame: Frame, weights: Array | None, means: Array | None, covariances: Array | None
+) -> MixtureParameters:
+    """Return the start with what was given in place of what was found."""
+    components = params.components
+    return MixtureParameters(
+        params.weights if weights is None else weights,
+        type(components)(
+            components.means if means is None else frame.enter(means),
+            components.covariances if covariances is None else covariances,
+        ),
+    )
+
+
+def _shaped(name: str, value: Any, shape: tuple[int, ...]) -> Array:
+    array = np.array(value, np.float64)
+    if array.shape != shape:
+        raise InputError(f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}")
+    if not np.isfinite(array).all():
+        raise InputError(f"The parameter '{name}' holds NaN or infinity; give finite numbers")
+    return np.asarray(array)

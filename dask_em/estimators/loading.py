@@ -1,0 +1,29 @@
+"""Any model file back to the estimator that wrote it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dask_em.errors import DataError
+from dask_em.estimators.gaussian_mixture import GaussianMixture
+from dask_em.storage import load_record
+
+__all__ = ["load"]
+
+ESTIMATORS = {"GaussianMixture": GaussianMixture}
+
+
+def load(path: str | Path) -> Any:
+    """Return the fitted estimator that ``save`` wrote.
+
+    Raises
+    ------
+    DataError
+        There is no such file, it is no model of ours, or a newer dask_em wrote it.
+    """
+    header, fitted = load_record(path)
+    name = header.get("estimator")
+    if name not in ESTIMATORS:
+        raise DataError(f"{path} holds a {name!r}, which is no estimator of this version of dask_em")
+    return ESTIMATORS[name].restore(header["parameters"], fitted)

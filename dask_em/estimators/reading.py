@@ -1,0 +1,61 @@
+"""From whatever a user calls data to a reducer over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dask_em.execution import active_client, collection_source, counted, is_collection, open_reducer
+from dask_em.plan import ModelSize, Plan, plan
+from dask_em.reduction import Reducer
+from dask_em.storage import Source, open_source
+
+__all__ = ["is_lazy", "planned", "reading", "source_of"]
+
+
+def source_of(data: Any, columns: Sequence[str] | None = None, sample_weight: Any = None) -> Source:
+    """Return the source for an array, frame, collection, path, URL, or a source itself.
+
+    Parameters
+    ----------
+    columns
+        The names to select, where the data has named columns.
+    sample_weight
+        None, an array-like (n,), or the name of a column.
+
+    Raises
+    ------
+    InputError
+        The data cannot be used; the message says why.
+    """
+    opener = collection_source if is_collection(data) else open_source
+    return opener(data, columns=columns if _has_columns(data) else None, weights=sample_weight)
+
+
+def _has_columns(data: Any) -> bool:
+    """Say whether columns are chosen by name: frames, and files whose format may have names."""
+    return hasattr(data, "columns") or isinstance(data, str | Path)
+
+
+def is_lazy(data: Any) -> bool:
+    """Say whether predictions for this data are lazy: for everything that is not in memory."""
+    return not (isinstance(data, np.ndarray | list | tuple) or type(data).__module__.partition(".")[0] == "pandas")
+
+
+def planned(source: Source, size: ModelSize, client: Any = None, align: int = 1) -> Plan:
+    """Return the plan for a source; a source that does not know its rows is counted first, in one read."""
+    return plan(source, counted(source, client), size, align)
+
+
+@contextmanager
+def reading(
+    source: Source, size: ModelSize, client: Any = None, align: int = 1, local: bool = False
+) -> Iterator[Reducer]:
+    """Give a reducer over the source: on the client, or the user's active one, or else on local threads."""
+    where = None if local else client or active_client()
+    with open_reducer(planned(source, size, where, align).layout, where) as reducer:
+        yield reducer

@@ -1,0 +1,69 @@
+"""The one door to Dask, and the local executors beside it: where a pass over the data is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from dask_em.execution.blas import single_threaded_blas
+from dask_em.execution.recognition import active_client, is_collection
+from dask_em.execution.threads import Threads, cores
+from dask_em.reduction import Reducer, Serial
+from dask_em.storage.blocks import Layout
+
+if TYPE_CHECKING:
+    from dask_em.execution.cluster import ClusterSettings, connect
+    from dask_em.execution.collections import collection_source
+    from dask_em.execution.counting import counted
+    from dask_em.execution.dask_reducer import DaskReducer
+    from dask_em.execution.lazy import lazy_rows
+
+__all__ = [
+    "ClusterSettings",
+    "DaskReducer",
+    "Threads",
+    "active_client",
+    "collection_source",
+    "connect",
+    "counted",
+    "is_collection",
+    "lazy_rows",
+    "open_reducer",
+    "single_threaded_blas",
+]
+
+_HOMES = {  # lazy: Dask is loaded where it is used
+    "ClusterSettings": "cluster",
+    "DaskReducer": "dask_reducer",
+    "collection_source": "collections",
+    "connect": "cluster",
+    "counted": "counting",
+    "lazy_rows": "lazy",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"dask_em.execution.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'dask_em.execution' has no attribute {name!r}")
+
+
+@contextmanager
+def open_reducer(layout: Layout, client: Any = None, threads: int | None = None) -> Iterator[Reducer]:
+    """Give a Reducer for a whole fit: over the cluster of a ``distributed.Client``, else over threads of this process.
+
+    Raises
+    ------
+    InputError
+        The data has no rows, or ``threads`` is less than one.
+    """
+    with single_threaded_blas():
+        if client is not None:
+            with __getattr__("DaskReducer")(layout, client) as reducer:
+                yield reducer
+        elif (cores() if threads is None else threads) == 1:
+            yield Serial(layout)
+        else:
+            yield Threads(layout, threads)

@@ -1,0 +1,94 @@
+"""Where to compute: this process, workers on this machine, or a scheduler that runs already."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import dask
+from distributed import Client, LocalCluster
+from distributed.comm.addressing import get_address_host_port
+
+from dask_em.errors import InputError
+from dask_em.execution.threads import cores
+
+__all__ = ["ClusterSettings", "connect"]
+
+# A LocalCluster throws a worker away for good where it happens to be starting again this long after an earlier death.
+# Ours restarts its workers itself, always.
+_PATIENT = {"distributed.deploy.lost-worker-timeout": "365 days"}
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """Where to compute."""
+
+    kind: Literal["none", "threads", "local", "address"] = "threads"
+    workers: int | None = None  # processes of a local cluster; None: one a core
+    threads_per_worker: int = 1
+    memory_limit: str | None = None  # of each process, such as "2GiB"; None: its share of the machine's memory
+    address: str | None = None  # of the scheduler that runs already
+    timeout: float = 30.0  # seconds to wait for it to answer
+
+
+@contextmanager
+def connect(settings: ClusterSettings) -> Iterator[Client | None]:
+    """Give a client of the cluster that the settings ask for, or None to compute in this process.
+
+    Workers started here are processes of this machine, and nothing but this machine can reach them.
+
+    Raises
+    ------
+    InputError
+        Nobody answers at the address, or the workers cannot be started.
+    """
+    if settings.kind == "local":
+        with dask.config.set(_PATIENT), _local(settings) as cluster, _client(cluster, settings) as client:
+            yield client
+    elif settings.kind == "address":
+        with _answering(settings) as client:
+            yield client
+    else:
+        yield None
+
+
+def _local(settings: ClusterSettings) -> Any:
+    try:
+        return LocalCluster(  # type: ignore[no-untyped-call]  # distributed's own
+            n_workers=settings.workers or max(1, cores() // settings.threads_per_worker),
+            threads_per_worker=settings.threads_per_worker,
+            processes=True,
+            memory_limit=settings.memory_limit or "auto",
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
+        )
+    except (RuntimeError, OSError, ValueError) as error:
+        raise InputError(
+            f"the local workers could not be started: {' '.join(str(error).split())}. "
+            "Ask for fewer (cluster.workers) or compute in this process (cluster.kind: threads)"
+        ) from error
+
+
+def _client(cluster: Any, settings: ClusterSettings) -> Any:
+    return Client(cluster, timeout=settings.timeout, set_as_default=False)  # type: ignore[no-untyped-call]  # as above
+
+
+def _answering(settings: ClusterSettings) -> Any:
+    if settings.address is None:
+        raise InputError("kind 'address' needs the scheduler's address, such as tcp://127.0.0.1:8786")
+    try:
+        host, port = get_address_host_port(settings.address)
+        # knocked at first: a Client that finds nobody prints tracebacks when it is thrown away
+        with socket.create_connection((host, port), settings.timeout):
+            pass
+        return _client(settings.address, settings)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no Dask scheduler answers at {settings.address} within {settings.timeout:g} seconds "
+            f"({' '.join(str(error).split()) or type(error).__name__}); start one with `dask scheduler` and write the "
+            "address that it prints"
+        ) from error

@@ -1,0 +1,186 @@
+"""What runs on the workers, and what is sent to them: nothing here knows of clients or clusters."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cloudpickle  # type: ignore[import-untyped]  # ships without types
+import dask
+from dask.sizeof import sizeof
+
+from dask_em.errors import DaskEMError, DataError
+from dask_em.execution.blas import pin_blas_once
+from dask_em.execution.chunks import Chunk
+from dask_em.reduction import Sink, total_of_block, write_block
+from dask_em.rows import Workspace
+from dask_em.storage.blocks import Block
+from dask_em.storage.source import Atom, Source
+
+__all__ = [
+    "BlockTask",
+    "CountTask",
+    "Parcel",
+    "held_by",
+    "keep",
+    "large_graphs",
+    "opened",
+    "parcel",
+    "small_parcel",
+    "with_held",
+    "without_held",
+]
+
+INLINE = 64 * 1024  # bytes of pickle that travel inside each task
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A value pickled once, on the driver; the scheduler hands it on unopened."""
+
+    data: bytes
+
+    def open(self) -> Any:
+        """Return the value."""
+        return cloudpickle.loads(self.data)
+
+
+def parcel(value: Any) -> Parcel:
+    """Pickle a value."""
+    return Parcel(cloudpickle.dumps(value, protocol=5))
+
+
+def small_parcel(value: Any) -> Parcel | None:
+    """Pickle a value that is small enough to travel inside each task, else return None; large arrays are not copied."""
+    buffers: list[Any] = []
+    data = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    if len(data) + sum(buffer.raw().nbytes for buffer in buffers) > INLINE:
+        return None
+    return parcel(value) if buffers else Parcel(data)
+
+
+def opened(value: Any) -> Any:
+    """Return what a parcel holds; anything else as it is."""
+    return value.open() if isinstance(value, Parcel) else value
+
+
+def keep(value: Any) -> Any:
+    """Return a value so that it stays on a worker: where the worker dies, the scheduler has it made again."""
+    return opened(value)
+
+
+def large_graphs() -> Any:
+    """Return a context in which rows in memory may travel without a warning: they travel once, on purpose."""
+    return dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PiB"})
+
+
+@dataclass(frozen=True)
+class BlockTask:
+    """One block: its sum, or its results written to a sink. Called with the values of the keys in ``held``."""
+
+    run: str
+    slab_rows: int
+    held: tuple[Hashable, ...] = ()
+    sink: Sink | None = None
+
+    def __call__(self, kernel: Any, source: Any, block: Any, *values: Any) -> Any:
+        """Compute it, on a worker."""
+        kernel, source, block = opened(kernel), opened(source), opened(block)
+        pin_blas_once()  # after unpickling: only libraries that are loaded can be limited
+        if values:
+            block = _block_with_held(block, dict(zip(self.held, values, strict=True)))
+        if self.sink is not None:
+            return write_block(kernel, source, block, self.slab_rows, self.sink)
+        return total_of_block(kernel, source, block, self.slab_rows, _workspace(self.run))
+
+
+@dataclass(frozen=True)
+class CountTask:
+    """The numbers of rows of some atoms."""
+
+    held: tuple[Hashable, ...] = ()
+
+    def __call__(self, source: Any, atoms: Any, *values: Any) -> list[int]:
+        """Read the atoms and count their rows."""
+        given = dict(zip(self.held, values, strict=True))
+        return [_rows(opened(source), with_held(atom, given)) for atom in opened(atoms)]
+
+
+def _rows(source: Source, atom: Atom) -> int:
+    try:
+        return len(source.load(atom))
+    except DaskEMError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(
+            f"cannot count the rows of {atom.place}: {text}. Look whether it can be read by itself"
+        ) from error
+
+
+def held_by(atoms: Sequence[Atom]) -> dict[Hashable, Any]:
+    """Return what the atoms need of what lies on the cluster already: futures by key."""
+    held: dict[Hashable, Any] = {}
+
+    def note(chunk: Chunk) -> Chunk:
+        held.update(chunk.held)
+        return chunk
+
+    for atom in atoms:
+        _each_chunk(atom, note)
+    return held
+
+
+def without_held(atom: Atom) -> Atom:
+    """Return an atom that says which keys it needs on the cluster, without their futures."""
+    changed: Atom = _each_chunk(atom, Chunk.without)
+    return changed
+
+
+def with_held(atom: Atom, values: Mapping[Hashable, Any]) -> Atom:
+    """Return an atom of :func:`without_held` with the values that it needs."""
+    changed: Atom = _each_chunk(atom, lambda chunk: chunk.given(values)) if values else atom
+    return changed
+
+
+def _each_chunk(where: Any, change: Callable[[Chunk], Chunk]) -> Any:
+    """Change every chunk that an atom holds, itself or in the atom that it wraps."""
+    if isinstance(where, Chunk):
+        return change(where) if where.held else where
+    if isinstance(where, Atom):
+        inner = _each_chunk(where.where, change)
+        return where if inner is where.where else dataclasses.replace(where, where=inner)
+    if type(where) is tuple:
+        parts = tuple(_each_chunk(part, change) for part in where)
+        return where if all(new is old for new, old in zip(parts, where, strict=True)) else parts
+    return where
+
+
+def _block_with_held(block: Block, values: dict[Hashable, Any]) -> Block:
+    pieces = tuple(dataclasses.replace(piece, atom=with_held(piece.atom, values)) for piece in block.pieces)
+    return dataclasses.replace(block, pieces=pieces)
+
+
+class _OfThread(threading.local):
+    """The workspace of a worker's thread, for one run: the next run's sizes differ, and the old one's memory goes."""
+
+    run = ""
+    workspace = Workspace()
+
+
+_THREAD = _OfThread()
+
+
+def _workspace(run: str) -> Workspace:
+    if _THREAD.run != run:
+        _THREAD.run, _THREAD.workspace = run, Workspace()
+    return _THREAD.workspace
+
+
+@sizeof.register(Block)  # type: ignore[no-untyped-call, untyped-decorator]  # dask's own
+def _size_of_block(block: Block) -> int:
+    """Tell the worker's memory manager what a kept block holds."""
+    return sum(piece.atom.nbytes for piece in block.pieces)

@@ -1,0 +1,103 @@
+"""The local executor: blocks over a pool of threads, sums in the fixed tree."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+import numpy as np
+
+from dask_em.errors import InputError
+from dask_em.execution.blas import limit_this_thread
+from dask_em.reduction import Sink, merge, require_blocks, total_of_block, write_block
+from dask_em.rows import Rows, Workspace
+from dask_em.statistics import Manifest
+from dask_em.storage.blocks import Block, Layout
+
+__all__ = ["Threads", "cores"]
+
+V = TypeVar("V")
+AHEAD = 2  # blocks submitted for each thread: it never waits for the next one, and few values wait for their turn
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Stopped(Exception):  # noqa: N818  # no error: the pass was given up, and nobody sees this
+    pass
+
+
+class Threads:
+    """A Reducer over the threads of this process: one task a block, one workspace a thread, one core a thread.
+
+    Raises
+    ------
+    InputError
+        The data has no rows, or ``threads`` is less than one.
+    """
+
+    def __init__(self, layout: Layout, threads: int | None = None) -> None:
+        require_blocks(layout)
+        if threads is not None and threads < 1:
+            raise InputError(f"threads={threads} cannot compute; give at least 1, or leave it out for one a core")
+        self.layout = layout
+        self.threads = threads or cores()
+        self._workspaces: SimpleQueue[Workspace] = SimpleQueue()
+        for _ in range(self.threads):
+            self._workspaces.put(Workspace())
+
+    def total(self, kernel: Callable[[Rows], V]) -> V:
+        """See :class:`~dask_em.reduction.Reducer`."""
+        layout = self.layout
+
+        def summarize(block: Block, kernel: Callable[[Rows], V]) -> V:
+            workspace = self._workspaces.get()
+            try:
+                return total_of_block(kernel, layout.source, block, layout.slab_rows, workspace)
+            finally:
+                self._workspaces.put(workspace)
+
+        return merge(self._in_order(summarize, kernel))
+
+    def write(self, kernel: Callable[[Rows], np.ndarray[Any, Any]], sink: Sink) -> Manifest:
+        """See :class:`~dask_em.reduction.Reducer`."""
+        layout = self.layout
+
+        def write(block: Block, kernel: Callable[[Rows], np.ndarray[Any, Any]]) -> Manifest:
+            return write_block(kernel, layout.source, block, layout.slab_rows, sink)
+
+        sink.begin()
+        manifest = merge(self._in_order(write, kernel))
+        sink.commit(manifest)
+        return manifest
+
+    def _in_order(
+        self, task: Callable[[Block, Callable[[Rows], Any]], V], kernel: Callable[[Rows], Any]
+    ) -> Iterator[V]:
+        """Yield a task's value for every block, in order; whatever ends the pass early ends its threads."""
+        stop = threading.Event()
+
+        def guarded(rows: Rows) -> Any:
+            if stop.is_set():
+                raise _Stopped
+            return kernel(rows)
+
+        pool = ThreadPoolExecutor(self.threads, "dask_em", limit_this_thread)
+        waiting: deque[Future[V]] = deque()
+        try:
+            for block in self.layout.blocks:
+                waiting.append(pool.submit(task, block, guarded))
+                if len(waiting) == AHEAD * self.threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,7 @@
+"""What a person reads after a fit: a table of the passes, a picture of them, a summary in plain words."""
+
+from dask_em.report.history import HistoryTable
+from dask_em.report.picture import log_likelihood_picture
+from dask_em.report.summary import Summary, data_size, duration
+
+__all__ = ["HistoryTable", "Summary", "data_size", "duration", "log_likelihood_picture"]

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from distributed import Client
+
+from dask_em.errors import InputError
+from dask_em.execution import active_client
+from dask_em.execution.cluster import ClusterSettings, connect
+
+
+@pytest.mark.parametrize("kind", ["none", "threads"])
+def test_this_process_needs_no_client(kind: Any) -> None:
+    with connect(ClusterSettings(kind)) as client:
+        assert client is None
+
+
+def test_local_workers_are_processes_that_only_this_machine_reaches(client: Client) -> None:
+    pids = client.run(os.getpid)
+    assert len(set(pids.values())) == 2
+    assert os.getpid() not in pids.values()
+    assert all(address.startswith("tcp://127.0.0.1:") for address in [client.scheduler.address, *pids])
+    assert "//127.0.0.1:" in client.dashboard_link
+
+
+def test_a_scheduler_that_runs_is_reached_by_address(client: Client) -> None:
+    with connect(ClusterSettings("address", address=client.scheduler.address)) as other:
+        assert other is not None
+        assert other.submit(sum, [1, 2]).result() == 3
+    assert client.status == "running"
+
+
+def test_nobody_at_an_address_is_told_in_a_sentence() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    for wrong in (address, "nonsense", "foo://127.0.0.1:3"):
+        with (
+            pytest.raises(InputError, match=f"no Dask scheduler answers at {wrong} within 1 seconds"),
+            connect(ClusterSettings("address", address=wrong, timeout=1)),
+        ):
+            pass
+    with pytest.raises(InputError, match="needs the scheduler's address"), connect(ClusterSettings("address")):
+        pass
+
+
+def test_the_users_own_client_is_found(client: Client) -> None:
+    assert active_client() is None
+    with client.as_current():
+        assert active_client() is client
+
+
+QUIET = """
+from dask_em.execution.cluster import ClusterSettings, connect
+if __name__ == "__main__":
+    with connect(ClusterSettings("local", workers=1, memory_limit="1GiB")) as client:
+        print(client.submit(sum, [1, 2]).result())
+"""
+
+
+def test_local_workers_end_silently(tmp_path: Any) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(QUIET)
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}  # noqa: PTH109  # the checkout's root
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, check=True)
+    assert (done.stdout, done.stderr) == ("3\n", "")

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client
+
+from dask_em._record import digest
+from dask_em.errors import DaskEMError, DataError, InputError
+from dask_em.execution import Threads
+from dask_em.execution.cluster import ClusterSettings, connect
+from dask_em.execution.dask_reducer import DaskReducer
+from dask_em.reduction import Serial
+from dask_em.rows import Rows
+from tests.execution.cases import (
+    Folder,
+    Memory,
+    Seeded,
+    doubles_few,
+    fails_late,
+    hangs_once,
+    kills_once,
+    kills_twice,
+    layout_of,
+    sums,
+    values_of,
+)
+
+
+@pytest.fixture(scope="module")
+def frail() -> Iterator[Client]:
+    """A cluster of its own, whose workers are killed."""
+    logger = logging.getLogger("distributed")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)  # it reports each death at length
+    with connect(ClusterSettings("local", workers=2, memory_limit="2GiB")) as client:
+        yield client
+    logger.setLevel(before)
+
+
+def set_allowed_failures(dask_scheduler: Any, number: int) -> None:
+    dask_scheduler.allowed_failures = number
+
+
+def test_an_error_in_a_block_arrives_as_itself(client: Client) -> None:
+    layout = layout_of(Seeded(11))
+    with DaskReducer(layout, client) as reducer, pytest.raises(DataError, match="row 500 of the array is not finite"):
+        reducer.total(fails_late)
+    for threads in (1, 2):
+        with pytest.raises(DataError, match="row 500 of the array is not finite"):
+            Threads(layout, threads).total(fails_late)
+
+
+def test_a_failed_write_is_not_committed(tmp_path: Path, client: Client) -> None:
+    layout = layout_of(Seeded(11))
+    with DaskReducer(layout, client) as dask:
+        for name, reducer in (("threads", Threads(layout, 2)), ("dask", dask)):
+            with pytest.raises(DataError, match="row 500"):
+                reducer.write(doubles_few, Folder(tmp_path / name))
+            assert not (tmp_path / name / "done").exists()
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("source", [Seeded(11), Memory(values_of(0, 20_000), 6_000)], ids=["at rest", "in memory"])
+def test_a_worker_killed_in_mid_pass_changes_no_bit(source: Any, tmp_path: Path, frail: Client) -> None:
+    layout = layout_of(source)
+    with DaskReducer(layout, frail) as reducer:
+        reducer.total(sums)
+        got = reducer.total(partial(kills_once, tmp_path / "killed"))
+        assert (tmp_path / "killed").exists()
+        assert digest(got) == digest(Serial(layout).total(sums))
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("source", [Seeded(11), Memory(values_of(0, 20_000), 6_000)], ids=["at rest", "in memory"])
+def test_a_pass_that_the_cluster_gives_up_is_tried_again(
+    source: Any, tmp_path: Path, frail: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    layout = layout_of(source)
+    frail.run_on_scheduler(set_allowed_failures, number=0)
+    try:
+        with DaskReducer(layout, frail) as reducer, caplog.at_level("WARNING", logger="dask_em"):
+            got = reducer.total(partial(kills_twice, tmp_path))
+    finally:
+        frail.run_on_scheduler(set_allowed_failures, number=3)
+    assert digest(got) == digest(Serial(layout).total(sums))
+    assert [record.message.partition(" failed")[0] for record in caplog.records if record.name == "dask_em"] == [
+        "pass 0, attempt 1 of 3",
+        "pass 0, attempt 2 of 3",
+    ]
+
+
+def always_kills(rows: Rows) -> Any:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.chaos
+def test_a_pass_that_always_kills_its_workers_ends_in_a_sentence(frail: Client) -> None:
+    frail.run_on_scheduler(set_allowed_failures, number=0)
+    try:
+        with (
+            DaskReducer(layout_of(Seeded(2), 2), frail) as reducer,
+            pytest.raises(DaskEMError, match=r"could not finish pass 0 over seeded.*attempt 3 of 3.*more memory"),
+        ):
+            reducer.total(always_kills)
+    finally:
+        frail.run_on_scheduler(set_allowed_failures, number=3)
+
+
+def test_a_pass_that_stands_still_is_tried_again(
+    tmp_path: Path, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    layout = layout_of(Seeded(11))
+    with DaskReducer(layout, client, patience=1.0) as reducer, caplog.at_level("WARNING", logger="dask_em"):
+        got = reducer.total(partial(hangs_once, tmp_path / "hung"))
+    assert digest(got) == digest(Serial(layout).total(sums))
+    assert "nothing moved for 1 seconds" in caplog.text
+
+
+def test_threads_stop_where_one_of_them_fails() -> None:
+    begun: list[int] = []
+
+    def slow(rows: Rows) -> Any:
+        begun.append(int(rows.index[0]))
+        if rows.index[0] == 0:
+            raise DataError("the first row is not finite; clean it first")
+        time.sleep(0.01)
+        return sums(rows)
+
+    layout = layout_of(Seeded(40), 40, slab_rows=10)
+    with pytest.raises(DataError, match="the first row"):
+        Threads(layout, 2).total(slow)
+    assert len(begun) < 40
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("dask_em")]
+
+
+def test_threads_stop_where_the_user_interrupts() -> None:
+    done: list[int] = []
+
+    def interrupting(rows: Rows) -> Any:
+        if len(done) == 5:
+            signal.raise_signal(signal.SIGINT)
+        done.append(1)
+        time.sleep(0.005)
+        return sums(rows)
+
+    with pytest.raises(KeyboardInterrupt):
+        Threads(layout_of(Seeded(200), 200), 2).total(interrupting)
+    assert len(done) < 200
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("dask_em")]
+
+
+def test_data_without_rows_and_no_threads_are_refused(client: Client) -> None:
+    empty = layout_of(Seeded(0))
+    for make in (Threads, partial(DaskReducer, client=client)):
+        with pytest.raises(InputError, match="seeded has no rows"):
+            make(empty)
+    with pytest.raises(InputError, match="threads=0 cannot compute"):
+        Threads(layout_of(Seeded(1)), 0)
