@@ -135,13 +135,18 @@ class ProductFamily(Family[P, ProductStatistics]):
         """See :class:`Family`. The features of a tile are built once for all models of a pass."""
         phi = self._features(prepared, rows)
         x = phi[1 : 1 + rows.values.shape[1]]
-        log_density = prepared.natural @ phi
+        k, n = len(prepared.natural), len(rows)
+        log_density = np.matmul(prepared.natural, phi, out=rows.workspace.array("log_density", (k, n)))
         if prepared.shared is not None:
-            log_density -= 0.5 * ((prepared.shared @ x) * x).sum(axis=0)
+            mapped = np.matmul(prepared.shared, x, out=rows.workspace.array("mapped", x.shape))
+            mapped *= x
+            log_density -= 0.5 * mapped.sum(axis=0)
 
         def collect(resp: Array) -> ProductStatistics:
             products = resp @ phi.T
-            shared = None if prepared.shared is None else (x * rows.weight) @ x.T
+            shared = None
+            if prepared.shared is not None:
+                shared = np.multiply(x, rows.weight, out=rows.workspace.array("mapped", x.shape)) @ x.T
             return ProductStatistics(products, shared, prepared.frame.centre)
 
         return log_density, collect

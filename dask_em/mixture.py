@@ -65,17 +65,21 @@ class PreparedMixture:
     def evaluate(self, rows: Rows) -> tuple[Array, Array, Callable[[Array], Any]]:
         """Return log p(x) (n,), the responsibilities (k, n), and what collects statistics from weighted ones.
 
+        The arrays are the workspace's: copy what must outlive the next tile.
+
         r_k(x) = π_k p_k(x) / Σ_j π_j p_j(x), computed in log space.
         """
         log_joint, collect = self.components.expect(self.prepared, rows)
+        k, n = log_joint.shape
+        space = rows.workspace  # tiles reuse their memory: the allocator's pages cost as much as the exponentials
         log_joint += self.log_weights[:, None]
-        largest = log_joint.max(axis=0)
+        largest = log_joint.max(axis=0, out=space.array("largest", (n,)))
         log_joint -= largest
         resp = np.exp(log_joint, out=log_joint)
-        total = resp.sum(axis=0)
+        total = resp.sum(axis=0, out=space.array("total", (n,)))
         resp /= total
-        resp[resp < NEGLIGIBLE] = 0.0
-        return np.log(total) + largest, resp, collect
+        np.copyto(resp, 0.0, where=np.less(resp, NEGLIGIBLE, out=space.array("negligible", (k, n), np.bool_)))
+        return np.add(np.log(total, out=total), largest, out=total), resp, collect
 
     def summarize(self, rows: Rows) -> MixtureStatistics:
         """Return the statistics of a tile."""

@@ -22,13 +22,14 @@ __all__ = ["ModelSize", "Plan", "plan"]
 MEBIBYTE = 2**20
 BLOCK_BYTES = 256 * MEBIBYTE
 BLOCK_BYTES_MOST = 4096 * MEBIBYTE
-BLOCKS_MOST = 32_768
+BLOCKS_MOST = 32_768  # or thereabouts: whole atoms do not always fit
 BLOCK_SECONDS, BLOCK_FLOPS = 10.0, 20e9  # at most about ten seconds of one core
 BLOCK_ROWS, BLOCKS_EASY = 16_384, 64  # as many blocks as this, while each keeps so many rows
 BLOCKS_LEAST = 8  # five blocks on two workers would split 3:2
 TILE_BYTES, TILE_LEAST, TILE_MOST = 4 * MEBIBYTE, 512, 8_192  # features of a tile stay near the L2 cache
 SLAB_BYTES, SLAB_MOST = 16 * MEBIBYTE, 65_536
-SNAP = 0.25  # a block's end moves to an atom's end within this share of a block: an atom cut in two is read twice
+DECODE_SECONDS_A_BYTE = 1.3e-9  # of one core, Zarr's default codec: what cutting an atom in two costs again
+DECODE_AGAIN = 0.1  # of the kernel's time may go into decoding cut atoms once more
 
 
 @dataclass(frozen=True)
@@ -117,20 +118,44 @@ def plan(source: Source, atoms: Sequence[Atom], size: ModelSize, align: int = 1)
     InputError
         The source has no rows.
     """
-    ends = list(accumulate((atom.rows or 0 for atom in atoms), initial=0))
-    rows, nbytes = ends[-1], sum(atom.nbytes for atom in atoms)
+    rows = sum(atom.rows or 0 for atom in atoms)
     if rows == 0:
         raise InputError(f"{source.name} has no rows; give data with at least one row")
     tile = size.tile_rows
     slab = _slab_rows(source.schema.features * source.schema.dtype.itemsize, tile)
-    count = _block_count(rows, nbytes, size, tile)
-    ideal = (_cut(rows * i / count, rows / count, ends, align) for i in range(1, count))
-    cuts = sorted({cut for cut in ideal if 0 < cut < rows})
+    ends = list(accumulate((atom.rows or 0 for atom in atoms), initial=0))
+    cuts = sorted({min(-(-cut // align) * align, rows) for cut in _ends_of_blocks(atoms, rows, size)})
     blocks = tuple(
         Block(i, start, tuple(_pieces(atoms, ends, start, stop)))
-        for i, (start, stop) in enumerate(pairwise([0, *cuts, rows]))
+        for i, (start, stop) in enumerate(pairwise([0, *cuts]))
     )
     return Plan(Layout(source, blocks, slab, tile), size)
+
+
+def _ends_of_blocks(atoms: Sequence[Atom], rows: int, size: ModelSize) -> Iterator[int]:
+    """Yield where each block ends: whole atoms joined up to the size wanted, atoms cut only where it pays."""
+    nbytes = sum(atom.nbytes for atom in atoms)
+    needed, wanted = _block_counts(rows, nbytes, size)
+    cheap = 1 + int(DECODE_AGAIN * size.flops(rows) / BLOCK_FLOPS / (DECODE_SECONDS_A_BYTE * max(nbytes, 1)))
+    first = end = 0
+    for atom in atoms:
+        n = atom.rows or 0
+        pieces = max(round(n * needed / rows), min(round(n * wanted / rows), cheap), 1)
+        for piece in range(pieces):
+            size_of_piece = n * (piece + 1) // pieces - n * piece // pieces
+            if end > first and rows / wanted - (end - first) <= (end + size_of_piece - first) - rows / wanted:
+                yield end
+                first = end
+            end += size_of_piece
+    yield end
+
+
+def _block_counts(rows: int, nbytes: int, size: ModelSize) -> tuple[int, int]:
+    """Return how many blocks memory, work and two workers need, and how many are wanted."""
+    largest = min(max(BLOCK_BYTES, 50 * size.statistics_bytes, nbytes // BLOCKS_MOST), BLOCK_BYTES_MOST)
+    by_work = min(int(size.flops(rows) / (BLOCK_SECONDS * BLOCK_FLOPS)) + 1, BLOCKS_MOST)
+    needed = min(max(-(-nbytes // largest), by_work, min(BLOCKS_LEAST, rows // size.tile_rows), 1), rows)
+    return needed, max(needed, min(BLOCKS_EASY, rows // BLOCK_ROWS))
 
 
 def _slab_rows(row_bytes: int, tile: int) -> int:
@@ -138,23 +163,6 @@ def _slab_rows(row_bytes: int, tile: int) -> int:
     while slab < SLAB_MOST and 2 * slab * row_bytes <= SLAB_BYTES:
         slab *= 2
     return slab
-
-
-def _block_count(rows: int, nbytes: int, size: ModelSize, tile: int) -> int:
-    largest = min(max(BLOCK_BYTES, 50 * size.statistics_bytes, nbytes // BLOCKS_MOST), BLOCK_BYTES_MOST)
-    by_bytes = -(-nbytes // largest)
-    by_work = int(size.flops(rows) / (BLOCK_SECONDS * BLOCK_FLOPS)) + 1
-    easy = max(min(BLOCKS_EASY, rows // BLOCK_ROWS), min(BLOCKS_LEAST, rows // tile))
-    return max(1, min(max(by_bytes, min(by_work, BLOCKS_MOST), easy), rows))
-
-
-def _cut(ideal: float, block: float, ends: list[int], align: int) -> int:
-    """Return where a block ends: at the nearest end of an atom if one is near, else where it should."""
-    at = bisect_left(ends, ideal)
-    nearest = min(ends[max(at - 1, 0) : at + 1], key=lambda end: abs(end - ideal))
-    if align == 1 and abs(nearest - ideal) <= SNAP * block:
-        return nearest
-    return round(ideal / align) * align
 
 
 def _pieces(atoms: Sequence[Atom], ends: list[int], start: int, stop: int) -> Iterator[Piece]:

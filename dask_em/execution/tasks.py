@@ -15,6 +15,7 @@ from dask.sizeof import sizeof
 from dask_em.errors import DaskEMError, DataError
 from dask_em.execution.blas import pin_blas_once
 from dask_em.execution.chunks import Chunk
+from dask_em.execution.memory import keep_freed_memory_once
 from dask_em.reduction import Sink, total_of_block, write_block
 from dask_em.rows import Workspace
 from dask_em.storage.blocks import Block
@@ -88,6 +89,7 @@ class BlockTask:
 
     def __call__(self, kernel: Any, source: Any, block: Any, *values: Any) -> Any:
         """Compute it, on a worker."""
+        keep_freed_memory_once()
         kernel, source, block = opened(kernel), opened(source), opened(block)
         pin_blas_once()  # after unpickling: only libraries that are loaded can be limited
         if values:

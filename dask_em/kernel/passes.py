@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -34,12 +34,18 @@ def summarize(models: tuple[PreparedMixture, ...], tile_rows: int, rows: Rows) -
 
 def log_density(model: PreparedMixture, tile_rows: int, rows: Rows) -> Array:
     """Return log p(x) of each row in nats, (n,)."""
-    return _each(tile_rows, rows, lambda tile: model.evaluate(tile)[0])
+    out = np.empty(len(rows))
+    for tile in tiles(rows, tile_rows):
+        out[_place(tile, rows)] = model.evaluate(tile)[0]
+    return out
 
 
 def responsibilities(model: PreparedMixture, tile_rows: int, rows: Rows) -> Array:
     """Return the posterior probability of each component, (n, k)."""
-    return _each(tile_rows, rows, lambda tile: model.evaluate(tile)[1].T)
+    out = np.empty((len(rows), len(model.log_weights)))
+    for tile in tiles(rows, tile_rows):
+        out[_place(tile, rows)] = model.evaluate(tile)[1].T
+    return out
 
 
 @record
@@ -57,8 +63,12 @@ def score(model: PreparedMixture, tile_rows: int, rows: Rows) -> Score:
 
 def labels(model: PreparedMixture, tile_rows: int, rows: Rows) -> Array:
     """Return the most probable component of each row, (n,) int64."""
-    return _each(tile_rows, rows, lambda tile: model.evaluate(tile)[1].argmax(axis=0))
+    out = np.empty(len(rows), np.int64)
+    for tile in tiles(rows, tile_rows):
+        out[_place(tile, rows)] = model.evaluate(tile)[1].argmax(axis=0)
+    return out
 
 
-def _each(tile_rows: int, rows: Rows, answer: Callable[[Rows], Array]) -> Array:
-    return np.concatenate([answer(tile) for tile in tiles(rows, tile_rows)])
+def _place(tile: Rows, rows: Rows) -> slice:
+    start = tile.first - rows.first
+    return slice(start, start + len(tile))
