@@ -36,7 +36,7 @@ def test_as_a_picture_with_the_best_restart_before_the_others(tmp_path):
 def test_as_a_picture_however_long_the_history(tmp_path, histories):
     log_likelihood_picture(histories, tmp_path / "any.png", "a sentence " * 40)
     with Image.open(tmp_path / "any.png") as picture:
-        assert picture.size == (960, 600)
+        assert picture.size == (960, 780)
 
 
 def test_as_a_table_with_the_same_bits(tmp_path):

@@ -20,6 +20,7 @@ def summary_of(model: GaussianMixture, seconds: float | None = None) -> Summary:
         names=None if names is None else names.tolist(),
         rows=(last.rows or None) if last else None,
         log_likelihood=last.log_likelihood if last else None,
+        bic=model.bic_ if last and model.bic_ == model.bic_ else None,
         passes=len(model.history_) if last else None,
         seconds=(sum(entry.seconds for entry in model.history_) or None) if seconds is None else seconds,
         outcome=model.outcome_.sentence,

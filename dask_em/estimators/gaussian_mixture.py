@@ -83,6 +83,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # sci
         One entry a pass: log-likelihood per row, gain, Q, largest parameter change, seconds, bytes read.
     outcome_ : Outcome
         How the fit ended, in a sentence.
+    bic_ : float
+        BIC of ``lower_bound_`` on the rows of the fit: known without a further read, unlike :meth:`bic`.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -290,6 +292,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # sci
         self.converged_, self.n_iter_ = fitted.outcome.converged, len(fitted.history)
         self.lower_bounds_ = [entry.objective for entry in fitted.history]
         self.lower_bound_ = self.lower_bounds_[-1] if self.lower_bounds_ else float("-inf")
+        self.bic_ = -2 * self.lower_bound_ * fitted.rows + self._n_parameters() * float(np.log(fitted.rows))
         self.n_features_in_ = components.means.shape[1]
         if fitted.names is not None:
             self.feature_names_in_ = np.array(fitted.names, dtype=object)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -19,28 +20,55 @@ BEST, OTHER, INK, PALE, FAINT = "#0b5fa5", "#9fb3c8", "#222222", "#555555", "#d9
 
 
 def log_likelihood_picture(histories: Mapping[int, Sequence[Entry]], path: Path, sentence: str = "") -> None:
-    """Draw the log-likelihood (nats per row) by pass as a PNG: a line for each restart, and ``sentence`` above."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    """Draw the log-likelihood (nats per row) by pass, and what each pass added, as a PNG.
+
+    A line for each restart, and ``sentence`` above. The second panel is logarithmic: the first passes gain so much
+    that the later ones could not be told apart.
+    """
+    figure = Figure(figsize=(8, 6.5), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    _lines(axes, histories)
-    axes.set_xlabel("pass over the data")
-    axes.set_ylabel("mean log-likelihood (nats per row)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.ticklabel_format(axis="y", useOffset=False)
-    axes.grid(color=FAINT, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(x=0.02)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+    _lines(upper, histories)
+    upper.set_ylabel("mean log-likelihood\n(nats per row)")
+    upper.ticklabel_format(axis="y", useOffset=False)
+    _rises(lower, histories)
+    lower.set_ylabel("rise in a pass\n(nats per row)")
+    lower.set_xlabel("pass over the data")
+    lower.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    for axes in (upper, lower):
+        axes.grid(color=FAINT, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(x=0.02)
     told = textwrap.wrap(sentence, 105)
-    axes.set_title("Log-likelihood by pass", loc="left", fontsize=14, color=INK, pad=10 + 13 * len(told))
-    axes.text(0, 1.015, "\n".join(told), transform=axes.transAxes, va="bottom", fontsize=9.5, color=PALE)
+    upper.set_title("Log-likelihood by pass", loc="left", fontsize=14, color=INK, pad=10 + 13 * len(told))
+    upper.text(0, 1.015, "\n".join(told), transform=upper.transAxes, va="bottom", fontsize=9.5, color=PALE)
     figure.savefig(path, dpi=120, format="png")
+
+
+def _best(histories: Mapping[int, Sequence[Entry]]) -> int | None:
+    started = [restart for restart, entries in histories.items() if entries]
+    return max(started, key=lambda restart: histories[restart][-1].log_likelihood, default=None)
+
+
+def _rises(axes: Axes, histories: Mapping[int, Sequence[Entry]]) -> None:
+    best, drawn = _best(histories), False
+    for restart, entries in histories.items():
+        rises = [
+            (later.number, later.log_likelihood - entry.log_likelihood)
+            for entry, later in pairwise(entries)
+            if later.log_likelihood > entry.log_likelihood
+        ]
+        drawn = drawn or bool(rises)
+        chosen = restart == best
+        axes.plot(*zip(*rises, strict=True) if rises else ([], []), color=BEST if chosen else OTHER, zorder=2 + chosen)
+    if drawn:
+        axes.set_yscale("log")
 
 
 def _lines(axes: Axes, histories: Mapping[int, Sequence[Entry]]) -> None:
     started = {restart: entries for restart, entries in histories.items() if entries}
-    best = max(started, key=lambda restart: started[restart][-1].log_likelihood, default=None)
+    best = _best(histories)
     for restart, entries in started.items():
         chosen = restart == best
         axes.plot(
