@@ -23,7 +23,7 @@ from tests.families import CASES
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_statistics_of_every_family(case: Case, client: Client) -> None:
-    rows = case.rows(160_000)
+    rows = case.rows(300_000)
     source = open_source(rows.values, weights=rows.weight, rows_per_atom=7_000)
     layout = plan(source, source.atoms(), ModelSize(case.components, 500)).layout
     assert len(layout.blocks) > 8, "a tree of one level would show little"
