@@ -94,6 +94,21 @@ class FeatureMap(ABC):
 
 
 @record
+class ProductStatistics(Statistics):
+    """Σ r φ(x − reference)ᵀ: counts, sums and whatever else the feature map holds."""
+
+    products: Array  # (k, P)
+    shared: Array | None  # (d, d), Σ w x xᵀ over all components, where the family needs it
+    centre: Array = static()  # (d,), the frame's: sums in different frames never mix
+    reference: Array | None = static(default=None)  # (k, d), in the frame; None: its origin
+
+    @property
+    def counts(self) -> Array:
+        """N_k: the expected number (total weight) of rows of each component, (k,)."""
+        return np.asarray(self.products[:, 0])
+
+
+@record
 class ProductForm:
     """Component densities that are two matrix products: log p_k(x) = natural_k · φ(x) − ½ xᵀ Λ x.
 
@@ -105,19 +120,36 @@ class ProductForm:
     shared: Array | None  # (d, d), Λ
     frame: Frame
 
+    def expect(self, rows: Rows) -> tuple[Array, Collect[ProductStatistics]]:
+        """See :class:`Family`. The features of a tile are built once for all models of a pass."""
+        phi = self._features(rows)
+        x = phi[1 : 1 + rows.values.shape[1]]
+        k, n = len(self.natural), len(rows)
+        log_density = np.matmul(self.natural, phi, out=rows.workspace.array("log_density", (k, n)))
+        if self.shared is not None:
+            mapped = np.matmul(self.shared, x, out=rows.workspace.array("mapped", x.shape))
+            mapped *= x
+            log_density -= 0.5 * mapped.sum(axis=0)
 
-@record
-class ProductStatistics(Statistics):
-    """Σ r φ(x)ᵀ about a reference: counts, sums and whatever else the feature map holds."""
+        def collect(resp: Array) -> ProductStatistics:
+            products = resp @ phi.T
+            shared = None
+            if self.shared is not None:
+                shared = np.multiply(x, rows.weight, out=rows.workspace.array("mapped", x.shape)) @ x.T
+            return ProductStatistics(products, shared, self.frame.centre)
 
-    products: Array  # (k, P)
-    shared: Array | None  # (d, d), Σ w x xᵀ over all components, where the family needs it
-    reference: Array = static()  # (d,), the frame's centre
+        return log_density, collect
 
-    @property
-    def counts(self) -> Array:
-        """N_k: the expected number (total weight) of rows of each component, (k,)."""
-        return np.asarray(self.products[:, 0])
+    def _features(self, rows: Rows) -> Array:
+        key = (self.features, id(self.frame))
+        if key not in rows.memo:
+            n, d = rows.values.shape
+            phi = rows.workspace.array(("features", len(rows.memo)), (self.features.size(d), n))
+            phi[0] = 1.0
+            np.subtract(rows.values.T, self.frame.centre[:, None], out=phi[1 : 1 + d])
+            self.features.build(phi[1 : 1 + d], phi)
+            rows.memo[key] = phi
+        return rows.memo[key]  # type: ignore[no-any-return]  # the memo holds what this method put there
 
 
 def inner(stats: ProductStatistics, form: ProductForm) -> float:
@@ -129,36 +161,8 @@ def inner(stats: ProductStatistics, form: ProductForm) -> float:
 
 
 class ProductFamily(Family[P, ProductStatistics]):
-    """A family whose tiles are two matrix products; it adds a feature map, never a loop."""
+    """A family whose tiles are matrix products; it adds a feature map, never a loop."""
 
-    def expect(self, prepared: ProductForm, rows: Rows) -> tuple[Array, Collect[ProductStatistics]]:
-        """See :class:`Family`. The features of a tile are built once for all models of a pass."""
-        phi = self._features(prepared, rows)
-        x = phi[1 : 1 + rows.values.shape[1]]
-        k, n = len(prepared.natural), len(rows)
-        log_density = np.matmul(prepared.natural, phi, out=rows.workspace.array("log_density", (k, n)))
-        if prepared.shared is not None:
-            mapped = np.matmul(prepared.shared, x, out=rows.workspace.array("mapped", x.shape))
-            mapped *= x
-            log_density -= 0.5 * mapped.sum(axis=0)
-
-        def collect(resp: Array) -> ProductStatistics:
-            products = resp @ phi.T
-            shared = None
-            if prepared.shared is not None:
-                shared = np.multiply(x, rows.weight, out=rows.workspace.array("mapped", x.shape)) @ x.T
-            return ProductStatistics(products, shared, prepared.frame.centre)
-
-        return log_density, collect
-
-    @staticmethod
-    def _features(prepared: ProductForm, rows: Rows) -> Array:
-        key = (prepared.features, id(prepared.frame))
-        if key not in rows.memo:
-            n, d = rows.values.shape
-            phi = rows.workspace.array(("features", len(rows.memo)), (prepared.features.size(d), n))
-            phi[0] = 1.0
-            np.subtract(rows.values.T, prepared.frame.centre[:, None], out=phi[1 : 1 + d])
-            prepared.features.build(phi[1 : 1 + d], phi)
-            rows.memo[key] = phi
-        return rows.memo[key]  # type: ignore[no-any-return]  # the memo holds what this function put there
+    def expect(self, prepared: Any, rows: Rows) -> tuple[Array, Collect[ProductStatistics]]:
+        """See :class:`Family`. The form that was prepared knows how; all forms gather the same statistics."""
+        return prepared.expect(rows)  # type: ignore[no-any-return]  # a form of a family's own

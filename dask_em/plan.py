@@ -38,6 +38,7 @@ class ModelSize:
 
     components: int  # k, summed over the models
     products: int  # P, features of a row in the product form
+    form: str = "product"  # of the kernel, for people
 
     @property
     def statistics_bytes(self) -> int:
@@ -105,7 +106,7 @@ class Plan:
         return [
             f"{data} in {atoms:,} storage units.",
             f"One pass reads {_size(self.bytes_per_pass)} in {cost}.",
-            f"Kernel: product form, {kernel}.",
+            f"Kernel: {size.form} form, {kernel}.",
             f"Statistics: {_size(size.statistics_bytes)} a block. Memory: {memory}.",
         ]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dask_em.families import COVARIANCES, Gaussian
+from dask_em.families import COVARIANCES, Full, Gaussian
 from dask_em.testing import Case
 
 __all__ = ["CASES"]
@@ -26,12 +26,19 @@ def one_column(random: np.random.Generator, n: int) -> Array:
     return (random.integers(2, size=n) * 3.0 + random.standard_normal(n))[:, None]
 
 
+def many_columns(random: np.random.Generator, n: int) -> Array:
+    """Return rows of two overlapping clouds in nine columns."""
+    mix = np.eye(9) + 0.3 * np.tri(9, k=-1)
+    return random.integers(2, size=(n, 1)) * 1.5 + random.standard_normal((n, 9)) @ mix
+
+
 def far(rows: Array) -> Array:
     """Move rows away and make them larger."""
     return rows * 3.0 + 1000.0
 
 
 CASES = [
+    Case("gaussian-full-few", Gaussian(Full(), 0.0), many_columns, 2, far),
     *(Case(f"gaussian-{name}", Gaussian(c, 0.0), clouds, move=far) for name, c in COVARIANCES.items()),
     *(Case(f"gaussian-{name}-one-column", Gaussian(c, 0.0), one_column, 2, far) for name, c in COVARIANCES.items()),
     *(Case(f"gaussian-{name}-regularised", Gaussian(c, 1e-2), clouds, rises=False) for name, c in COVARIANCES.items()),

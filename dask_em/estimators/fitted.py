@@ -44,7 +44,9 @@ class Fitted:
 
 def model_size(model: Mixture[Gaussian], components: int, features: int, models: int = 1) -> ModelSize:
     """Return the size of a Gaussian mixture of ``components`` in ``features`` columns, or of several alike."""
-    return ModelSize(components * models, model.components.covariance.feature_map.size(features))
+    covariance = model.components.covariance
+    form = "factored" if covariance.few(components, features) else "product"
+    return ModelSize(components * models, covariance.feature_map.size(features), form)
 
 
 def from_attributes(estimator: SklearnGaussianMixture) -> Fitted:

@@ -1,6 +1,9 @@
 """The mathematics, one family a file."""
 
-from dask_em.families.covariances import COVARIANCES, Covariance, Diagonal, Full, Spherical, Tied, covariance_named
+from __future__ import annotations
+
+from dask_em.errors import InputError, did_you_mean
+from dask_em.families.covariances import Covariance, Diagonal, Full, Spherical, Tied
 from dask_em.families.gaussian import Gaussian, GaussianParameters
 
 __all__ = [
@@ -14,3 +17,12 @@ __all__ = [
     "Tied",
     "covariance_named",
 ]
+
+COVARIANCES: dict[str, Covariance] = {c.name: c for c in (Full(), Tied(), Diagonal(), Spherical())}
+
+
+def covariance_named(name: str) -> Covariance:
+    """Return the covariance object that a ``covariance_type`` names; InputError for another name."""
+    if name not in COVARIANCES:
+        raise InputError(f"covariance_type is {name!r}, which is none of ours.{did_you_mean(str(name), COVARIANCES)}")
+    return COVARIANCES[name]

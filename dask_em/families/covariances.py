@@ -12,12 +12,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dask_em._record import record
-from dask_em.errors import InputError, did_you_mean
 from dask_em.families.factors import inverse_roots, repaired, upper_factor
 from dask_em.families.features import Linear, Products, SquaredNorm, Squares
 from dask_em.family import FeatureMap, ProductStatistics
 
-__all__ = ["COVARIANCES", "Covariance", "Diagonal", "Full", "Spherical", "Tied", "covariance_named"]
+__all__ = ["Covariance", "Diagonal", "Full", "Spherical", "Tied"]
 
 Array = np.ndarray[Any, Any]
 
@@ -38,7 +37,7 @@ class Covariance(ABC):
 
     @abstractmethod
     def maximize(self, stats: ProductStatistics, counts: Array, means: Array) -> Array:
-        """Return the covariances of the M-step, Σ r (x−μ)(x−μ)ᵀ / N, before regularisation."""
+        """Return Σ r (x−μ)(x−μ)ᵀ / N before regularisation; ``means`` are those of the M-step, from the reference."""
 
     @abstractmethod
     def add(self, covariances: Array, variance: float) -> Array:
@@ -71,6 +70,10 @@ class Covariance(ABC):
     @abstractmethod
     def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
         """Return ``others`` for the chosen components (k,); a covariance that belongs to all of them stays."""
+
+    @abstractmethod
+    def few(self, components: int, features: int) -> bool:
+        """Say whether components are so few that a product for each is cheaper than building all features."""
 
     @abstractmethod
     def rows_needed(self, features: int) -> int:
@@ -129,6 +132,9 @@ class Full(Covariance):
     def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
         return np.where(chosen[:, None, None], others, covariances)
 
+    def few(self, components: int, features: int) -> bool:
+        return 4 * components <= features
+
     def rows_needed(self, features: int) -> int:
         return features + 1
 
@@ -179,6 +185,9 @@ class Tied(Covariance):
     def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
         return covariances
 
+    def few(self, components: int, features: int) -> bool:
+        return False
+
     def rows_needed(self, features: int) -> int:
         return 0
 
@@ -225,6 +234,9 @@ class Diagonal(Covariance):
 
     def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
         return np.where(chosen[:, None], others, covariances)
+
+    def few(self, components: int, features: int) -> bool:
+        return False
 
     def rows_needed(self, features: int) -> int:
         return 2
@@ -274,18 +286,11 @@ class Spherical(Covariance):
     def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
         return np.where(chosen, others, covariances)
 
+    def few(self, components: int, features: int) -> bool:
+        return False
+
     def rows_needed(self, features: int) -> int:
         return 2
 
     def dense(self, covariances: Array, components: int, features: int) -> Array:
         return np.asarray(covariances[:, None, None] * np.eye(features))
-
-
-COVARIANCES: dict[str, Covariance] = {c.name: c for c in (Full(), Tied(), Diagonal(), Spherical())}
-
-
-def covariance_named(name: str) -> Covariance:
-    """Return the covariance object that a ``covariance_type`` names; InputError for another name."""
-    if name not in COVARIANCES:
-        raise InputError(f"covariance_type is {name!r}, which is none of ours.{did_you_mean(str(name), COVARIANCES)}")
-    return COVARIANCES[name]

@@ -9,6 +9,7 @@ import numpy as np
 
 from dask_em._record import record
 from dask_em.families.covariances import Covariance, Full
+from dask_em.families.factored import FactoredForm
 from dask_em.family import Geometry, ProductFamily, ProductForm, ProductStatistics, inner
 from dask_em.parameters import Parameters
 from dask_em.rows import Frame, Rows
@@ -17,6 +18,7 @@ __all__ = ["Gaussian", "GaussianGeometry", "GaussianParameters"]
 
 Array = np.ndarray[Any, Any]
 LOG_2PI = float(np.log(2 * np.pi))
+TILE = 1024  # rows of the sample that are looked at together
 TINY = 10 * np.finfo(np.float64).eps  # added to every N_k, as scikit-learn does: an empty component divides by it
 
 
@@ -56,9 +58,24 @@ class Gaussian(ProductFamily[GaussianParameters]):
         k, d = len(resp), rows.values.shape[1]
         features = self.covariance.feature_map
         form = ProductForm(features, np.zeros((k, features.size(d))), np.zeros((d, d)), Frame.identity(d))
-        return self.expect(form, rows)[1](resp * rows.weight)
+        parts = (
+            form.expect(rows[at : at + TILE])[1](resp[:, at : at + TILE] * rows.weight[at : at + TILE])
+            for at in range(0, len(rows), TILE)
+        )
+        total = next(parts)
+        for part in parts:
+            total = total + part
+        return total
 
-    def prepare(self, params: GaussianParameters, frame: Frame) -> ProductForm:
+    def prepare(self, params: GaussianParameters, frame: Frame) -> ProductForm | FactoredForm:
+        if not self.covariance.few(*params.means.shape):
+            return self.product_form(params, frame)
+        factor, d = self.covariance.factor(params.covariances), params.means.shape[1]
+        constant = self.covariance.half_log_determinant(factor, d) - 0.5 * d * LOG_2PI
+        return FactoredForm(constant, factor, params.means, frame)
+
+    def product_form(self, params: GaussianParameters, frame: Frame) -> ProductForm:
+        """Return the natural parameters, whatever form a pass takes."""
         means, d = params.means, params.means.shape[1]
         factor = self.covariance.factor(params.covariances)
         linear, quadratic, shared = self.covariance.natural(factor, means)
@@ -69,8 +86,9 @@ class Gaussian(ProductFamily[GaussianParameters]):
     def maximize(self, stats: ProductStatistics, params: GaussianParameters) -> GaussianParameters:
         d = params.means.shape[1]
         counts = stats.counts + TINY
-        means = stats.products[:, 1 : 1 + d] / counts[:, None]
-        covariances = self.covariance.add(self.covariance.maximize(stats, counts, means), self.regularization)
+        shift = stats.products[:, 1 : 1 + d] / counts[:, None]
+        covariances = self.covariance.add(self.covariance.maximize(stats, counts, shift), self.regularization)
+        means = shift if stats.reference is None else stats.reference + shift
         empty = stats.counts <= TINY  # an empty component stays where it was
         covariances = self.covariance.replace(empty, covariances, params.covariances)
         return GaussianParameters(
@@ -95,7 +113,9 @@ class GaussianGeometry(Geometry[GaussianParameters, ProductStatistics]):
     family: Gaussian
 
     def expected_log_density(self, stats: ProductStatistics, params: GaussianParameters) -> float:
-        return inner(stats, self.family.prepare(params, Frame(stats.reference)))
+        if stats.reference is not None:
+            params = GaussianParameters(params.means - stats.reference, params.covariances)
+        return inner(stats, self.family.product_form(params, Frame(stats.centre)))
 
     def change(self, params: GaussianParameters, previous: GaussianParameters) -> float:
         """Means change relative to their component's standard deviations, covariances relative to variances."""
