@@ -69,6 +69,10 @@ class Family(ABC, Generic[P, S]):
         """Return the parameters that maximise Q given the statistics; ``params`` are the ones they came from."""
 
     @abstractmethod
+    def collapsed(self, params: P) -> Array:
+        """Say which components, (k,) bool, have too few distinct rows left for their likelihood to have a maximum."""
+
+    @abstractmethod
     def log_prior(self, params: P) -> float:
         """Return what the objective has beside the log-likelihood, in nats; 0 for maximum likelihood."""
 

@@ -18,7 +18,7 @@ __all__ = ["Free", "Mixture", "MixtureParameters", "MixtureStatistics", "Prepare
 Array = np.ndarray[Any, Any]
 F = TypeVar("F", bound=Family[Any, Any])
 NEGLIGIBLE = 1e-17  # responsibilities below it are set to zero: subnormal products are several times slower
-TINY = 10 * np.finfo(np.float64).eps  # added to every N_k, as scikit-learn does, so that log-weights are finite
+TINY = 1e-300  # the least weight: its logarithm is finite
 
 
 @record
@@ -27,8 +27,7 @@ class Free:
 
     def maximize(self, counts: Array) -> Array:
         """Return the weights that maximise Σ N_k log π_k."""
-        lifted = counts + TINY
-        return np.asarray(lifted / lifted.sum())
+        return np.asarray(np.maximum(counts / counts.sum(), TINY))
 
     def degrees_of_freedom(self, weights: Array) -> int:
         """Return k − 1."""
@@ -112,6 +111,10 @@ class Mixture(Generic[F]):
         return MixtureParameters(
             self.weights.maximize(stats.counts), self.components.maximize(stats.components, params.components)
         )
+
+    def collapsed(self, params: MixtureParameters) -> Array:
+        """Say which components have collapsed, (k,) bool."""
+        return self.components.collapsed(params.components)
 
     def objective(self, stats: MixtureStatistics, params: MixtureParameters) -> float:
         """Return the log-likelihood plus log-prior of the parameters that the statistics were taken at, per row."""

@@ -22,6 +22,7 @@ Array = np.ndarray[Any, Any]
 PEEK = 4096  # rows whose mean is the reference of pass 0
 SAMPLE_ROWS, SAMPLE_BYTES = 20_000, 64 * 2**20
 ROWS_PER_PARAMETER = 10
+LARGEST = 1e140  # of a value: sums of squares stay finite
 
 
 def sample_size(features: int, parameters: int) -> int:
@@ -36,7 +37,7 @@ def examine(reducer: Reducer, size: int, seed: int) -> Survey:
     Raises
     ------
     DataError
-        A value is NaN or infinite, or a weight is negative or not finite: the first place is named.
+        A value is NaN, infinite or too large to be squared, or a weight is negative or not finite: its place is named.
     InputError
         All weights are zero.
     """
@@ -48,6 +49,13 @@ def examine(reducer: Reducer, size: int, seed: int) -> Survey:
     result = reducer.total(partial(survey, reference, size, layout.rows, seed, layout.tile_rows))
     if result.fault.row >= 0:
         raise DataError(_fault_sentence(result, layout))
+    widest = int(np.argmax(np.maximum(-result.extremes.low, result.extremes.high)))
+    low, high = result.extremes.low[widest], result.extremes.high[widest]
+    if max(-low, high) > LARGEST:
+        raise DataError(
+            f"{layout.source.schema.column(widest)} of {layout.source.name} reaches from {low:.3g} to {high:.3g}, "
+            "whose squares overflow: rescale it"
+        )
     if not result.weight > 0:
         raise InputError(f"all weights of {layout.source.name} are zero; give at least one row a positive weight")
     return result

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from dask_em._record import record, static
 from dask_em.driver.outcome import Outcome
 from dask_em.driver.stopping import Stopping
@@ -101,4 +103,5 @@ def advance(state: State, statistics: Sequence[MixtureStatistics]) -> State:
         raise InternalError(f"the objective of pass {entry.number} is {objective}; please report the data's shape")
     history = (*state.history, entry)
     outcome = state.stopping.judge(entry.number, objective - state.objective, entry.change)
+    outcome = outcome and outcome.judged(np.flatnonzero(model.collapsed(new)).tolist())
     return dataclasses.replace(state, params=new, history=history, outcome=outcome)

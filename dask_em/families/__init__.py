@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dask_em.errors import InputError, did_you_mean
-from dask_em.families.covariances import Covariance, Diagonal, Full, Spherical, Tied
+from dask_em.families.covariances import Covariance, Full, Tied
 from dask_em.families.gaussian import Gaussian, GaussianParameters
+from dask_em.families.variances import Diagonal, Spherical
 
 __all__ = [
     "COVARIANCES",

@@ -1,4 +1,4 @@
-"""Full, tied, diagonal and spherical covariances: four siblings that answer the same questions.
+"""What a covariance structure answers, and the two with matrices: full and tied.
 
 Arrays are those of scikit-learn: ``covariances`` is (k, d, d) for full, (d, d) for tied, (k, d) for diagonal, (k,)
 for spherical; a ``factor`` U of the same shape gives the precision as U Uᵀ (full, tied) or U² (diagonal, spherical).
@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dask_em._record import record
-from dask_em.families.factors import inverse_roots, repaired, upper_factor
-from dask_em.families.features import Linear, Products, SquaredNorm, Squares
+from dask_em.families.factors import repaired, upper_factor
+from dask_em.families.features import Linear, Products
 from dask_em.family import FeatureMap, ProductStatistics
 
-__all__ = ["Covariance", "Diagonal", "Full", "Spherical", "Tied"]
+__all__ = ["Covariance", "Full", "Tied"]
 
 Array = np.ndarray[Any, Any]
 
@@ -26,6 +26,7 @@ class Covariance(ABC):
 
     name: ClassVar[str]
     feature_map: ClassVar[FeatureMap]
+    is_shared: ClassVar[bool] = False  # whether one scatter serves all components
 
     @abstractmethod
     def shape(self, components: int, features: int) -> tuple[int, ...]:
@@ -64,8 +65,19 @@ class Covariance(ABC):
         """Return the linear (k, d) and quadratic (k, P−1−d) natural parameters, and Λ where it is shared."""
 
     @abstractmethod
-    def repair(self, covariances: Array, previous: Array) -> Array:
-        """Return the nearest covariances that have a factor; a component without any spread keeps its previous one."""
+    def standardise(self, factor: Array, component: int, y: Array, out: Array) -> Array:
+        """Return U_kᵀ y in ``out``, for deviations y (d, n) from a component's mean."""
+
+    @abstractmethod
+    def gather(self, y: Array, resp: Array, out: Array) -> Array:
+        """Return the quadratic products Σ r q(y), (P−1−d,); ``out`` (d, n) is room to work in."""
+
+    @abstractmethod
+    def repair(self, covariances: Array, previous: Array) -> tuple[Array, Array]:
+        """Return covariances that have a factor, and which components had none: a collapsed one keeps its previous.
+
+        Without any spread in a direction the likelihood has no maximum.
+        """
 
     @abstractmethod
     def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
@@ -126,8 +138,15 @@ class Full(Covariance):
         quadratic[:, rows == columns] /= 2
         return np.einsum("kij,kj->ki", precision, means), quadratic, None
 
-    def repair(self, covariances: Array, previous: Array) -> Array:
-        return np.stack([repaired(c, p) for c, p in zip(covariances, previous, strict=True)])
+    def standardise(self, factor: Array, component: int, y: Array, out: Array) -> Array:
+        return np.matmul(factor[component].T, y, out=out)
+
+    def gather(self, y: Array, resp: Array, out: Array) -> Array:
+        return np.asarray((np.multiply(y, resp, out=out) @ y.T)[np.triu_indices(len(y))])
+
+    def repair(self, covariances: Array, previous: Array) -> tuple[Array, Array]:
+        both = [repaired(c, p) for c, p in zip(covariances, previous, strict=True)]
+        return np.stack([c for c, _ in both]), np.array([collapsed for _, collapsed in both])
 
     def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
         return np.where(chosen[:, None, None], others, covariances)
@@ -148,6 +167,7 @@ class Tied(Covariance):
 
     name = "tied"
     feature_map = Linear()
+    is_shared = True
 
     def shape(self, components: int, features: int) -> tuple[int, ...]:
         return (features, features)
@@ -179,8 +199,15 @@ class Tied(Covariance):
         precision = self.precision(factor)
         return means @ precision, np.empty((len(means), 0)), precision
 
-    def repair(self, covariances: Array, previous: Array) -> Array:
-        return repaired(covariances, previous)
+    def standardise(self, factor: Array, component: int, y: Array, out: Array) -> Array:
+        return np.matmul(factor.T, y, out=out)
+
+    def gather(self, y: Array, resp: Array, out: Array) -> Array:
+        return np.empty(0)  # one scatter for all: the form gathers it
+
+    def repair(self, covariances: Array, previous: Array) -> tuple[Array, Array]:
+        covariances, collapsed = repaired(covariances, previous)
+        return covariances, np.array(collapsed)
 
     def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
         return covariances
@@ -193,104 +220,3 @@ class Tied(Covariance):
 
     def dense(self, covariances: Array, components: int, features: int) -> Array:
         return np.broadcast_to(covariances, (components, features, features))
-
-
-@record
-class Diagonal(Covariance):
-    """Each component has its own variances; columns are uncorrelated within it."""
-
-    name = "diag"
-    feature_map = Squares()
-
-    def shape(self, components: int, features: int) -> tuple[int, ...]:
-        return (components, features)
-
-    def degrees_of_freedom(self, components: int, features: int) -> int:
-        return components * features
-
-    def maximize(self, stats: ProductStatistics, counts: Array, means: Array) -> Array:
-        return np.asarray(stats.products[:, 1 + means.shape[1] :] / counts[:, None] - means**2)
-
-    def add(self, covariances: Array, variance: float) -> Array:
-        return np.asarray(covariances + variance)
-
-    def factor(self, covariances: Array) -> Array:
-        return inverse_roots(covariances)
-
-    def precision(self, factor: Array) -> Array:
-        return np.asarray(factor**2)
-
-    def half_log_determinant(self, factor: Array, features: int) -> Array:
-        return np.asarray(np.log(factor).sum(axis=1))
-
-    def whiten(self, factor: Array, deviations: Array) -> Array:
-        return np.asarray(deviations * factor[:, None, :])
-
-    def natural(self, factor: Array, means: Array) -> tuple[Array, Array, Array | None]:
-        return factor**2 * means, -(factor**2) / 2, None
-
-    def repair(self, covariances: Array, previous: Array) -> Array:
-        return np.where(covariances > 0, covariances, previous)
-
-    def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
-        return np.where(chosen[:, None], others, covariances)
-
-    def few(self, components: int, features: int) -> bool:
-        return False
-
-    def rows_needed(self, features: int) -> int:
-        return 2
-
-    def dense(self, covariances: Array, components: int, features: int) -> Array:
-        return np.asarray(covariances[:, :, None] * np.eye(features))
-
-
-@record
-class Spherical(Covariance):
-    """Each component has one variance, the same in all directions."""
-
-    name = "spherical"
-    feature_map = SquaredNorm()
-
-    def shape(self, components: int, features: int) -> tuple[int, ...]:
-        return (components,)
-
-    def degrees_of_freedom(self, components: int, features: int) -> int:
-        return components
-
-    def maximize(self, stats: ProductStatistics, counts: Array, means: Array) -> Array:
-        return np.asarray((stats.products[:, -1] / counts - (means**2).sum(axis=1)) / means.shape[1])
-
-    def add(self, covariances: Array, variance: float) -> Array:
-        return np.asarray(covariances + variance)
-
-    def factor(self, covariances: Array) -> Array:
-        return inverse_roots(covariances)
-
-    def precision(self, factor: Array) -> Array:
-        return np.asarray(factor**2)
-
-    def half_log_determinant(self, factor: Array, features: int) -> Array:
-        return np.asarray(features * np.log(factor))
-
-    def whiten(self, factor: Array, deviations: Array) -> Array:
-        return np.asarray(deviations * factor[:, None, None])
-
-    def natural(self, factor: Array, means: Array) -> tuple[Array, Array, Array | None]:
-        precision = (factor**2)[:, None]
-        return precision * means, -precision / 2, None
-
-    def repair(self, covariances: Array, previous: Array) -> Array:
-        return np.where(covariances > 0, covariances, previous)
-
-    def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
-        return np.where(chosen, others, covariances)
-
-    def few(self, components: int, features: int) -> bool:
-        return False
-
-    def rows_needed(self, features: int) -> int:
-        return 2
-
-    def dense(self, covariances: Array, components: int, features: int) -> Array:
-        return np.asarray(covariances[:, None, None] * np.eye(features))

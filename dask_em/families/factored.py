@@ -1,8 +1,7 @@
-"""Few components in many columns: a product for each component is cheaper than building all features.
+"""A product for each component: where components are few, and where the product form would not be accurate.
 
-Measured, one core, seconds a pass of this form against the product form: (53k, 63, K = 5) 0.14 / 0.22, K = 8
-0.22 / 0.25, K = 16 0.43 / 0.47; (100k, 32, K = 4) 0.066 / 0.125, K = 8 0.127 / 0.165; (200k, 16, K = 2) 0.032 / 0.079.
-It is also the accurate form, since both the density and the scatter are taken about the component's own mean.
+Measured, one core, seconds a pass of this form against the product form, full covariance: (53k, 63, K = 5) 0.14 / 0.22,
+K = 8 0.22 / 0.25, K = 16 0.43 / 0.47; (100k, 32, K = 4) 0.066 / 0.125, K = 8 0.127 / 0.165.
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from dask_em._record import record
+from dask_em._record import record, static
+from dask_em.families.covariances import Covariance
 from dask_em.family import Collect, ProductStatistics
 from dask_em.rows import Frame, Rows
 
@@ -22,10 +22,11 @@ Array = np.ndarray[Any, Any]
 
 @record
 class FactoredForm:
-    """log p_k(x) = constant_k − ½ |U_kᵀ (x − μ_k)|², and Σ r [1, y, vech(y yᵀ)] with y = x − μ_k."""
+    """log p_k(x) = constant_k − ½ |U_kᵀ y|² and Σ r φ(y)ᵀ with y = x − μ_k: no digits are lost to a distant centre."""
 
+    covariance: Covariance = static()
     constant: Array  # (k,)
-    factor: Array  # (k, d, d), U
+    factor: Array  # U, in the covariances' shape
     means: Array  # (k, d), in the frame: the reference of the sums
     frame: Frame
 
@@ -36,21 +37,23 @@ class FactoredForm:
         x = np.subtract(rows.values.T, self.frame.centre[:, None], out=space.array("centred", (d, n)))
         y, z = space.array("deviations", (d, n)), space.array("mapped", (d, n))
         log_density = space.array("log_density", (k, n))
-        for mean, factor, constant, row in zip(self.means, self.factor, self.constant, log_density, strict=True):
-            np.subtract(x, mean[:, None], out=y)
-            np.matmul(factor.T, y, out=z)
+        for i, row in enumerate(log_density):
+            np.subtract(x, self.means[i][:, None], out=y)
+            self.covariance.standardise(self.factor, i, y, z)
             np.multiply(z, z, out=z).sum(axis=0, out=row)
             np.multiply(row, -0.5, out=row)
-            np.add(row, constant, out=row)
+            np.add(row, self.constant[i], out=row)
 
         def collect(resp: Array) -> ProductStatistics:
-            products = np.empty((k, (d + 1) * (d + 2) // 2))
-            upper = np.triu_indices(d)
-            for mean, r, product in zip(self.means, resp, products, strict=True):
-                np.subtract(x, mean[:, None], out=y)
-                product[0] = r.sum()
-                product[1 : 1 + d] = y @ r
-                product[1 + d :] = (np.multiply(y, r, out=z) @ y.T)[upper]
-            return ProductStatistics(products, None, self.frame.centre, self.means)
+            products = np.empty((k, self.covariance.feature_map.size(d)))
+            shared = np.zeros((d, d)) if self.covariance.is_shared else None
+            for i, r in enumerate(resp):
+                np.subtract(x, self.means[i][:, None], out=y)
+                products[i, 0] = r.sum()
+                products[i, 1 : 1 + d] = y @ r
+                products[i, 1 + d :] = self.covariance.gather(y, r, z)
+                if shared is not None:
+                    shared += np.multiply(y, r, out=z) @ y.T
+            return ProductStatistics(products, shared, self.frame.centre, self.means)
 
         return log_density, collect

@@ -26,18 +26,21 @@ def inverse_roots(variances: Array) -> Array:
     return np.asarray(1 / np.sqrt(variances))
 
 
-def repaired(covariance: Array, previous: Array) -> Array:
-    """Give back the previous variance of a column without any, and lift correlations off the singular."""
+def repaired(covariance: Array, previous: Array) -> tuple[Array, bool]:
+    """Return a covariance that has a factor, and whether it had none: correlations are lifted off the singular.
+
+    A column without any variance takes its previous one.
+    """
     dead = ~(np.diagonal(covariance) > 0)
     if dead.any():
         covariance = np.where(dead[:, None] | dead, np.diag(np.diagonal(previous)), covariance)
     scale = np.sqrt(np.diagonal(covariance))
-    correlation = covariance / (scale[:, None] * scale)
+    correlation = covariance / scale[:, None] / scale
     try:
         if np.diagonal(np.linalg.cholesky(correlation)).min() ** 2 > FLOOR:
-            return covariance
+            return covariance, bool(dead.any())
     except np.linalg.LinAlgError:
         pass
     values, vectors = np.linalg.eigh(correlation)
     lifted = (vectors * np.maximum(values, FLOOR * len(values))) @ vectors.T
-    return np.asarray(lifted * (scale[:, None] * scale))
+    return np.asarray(lifted * scale[:, None] * scale), True

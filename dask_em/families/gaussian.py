@@ -19,7 +19,9 @@ __all__ = ["Gaussian", "GaussianGeometry", "GaussianParameters"]
 Array = np.ndarray[Any, Any]
 LOG_2PI = float(np.log(2 * np.pi))
 TILE = 1024  # rows of the sample that are looked at together
-TINY = 10 * np.finfo(np.float64).eps  # added to every N_k, as scikit-learn does: an empty component divides by it
+EPS = float(np.finfo(np.float64).eps)
+EMPTY = 10 * EPS  # of all rows: a component with less is empty
+ACCURATE = 1e-7  # nats: the error that the product form may make in a log-density
 
 
 @record
@@ -28,6 +30,7 @@ class GaussianParameters(Parameters):
 
     means: Array  # (k, d)
     covariances: Array
+    collapsed: Array | None = None  # (k,) bool, components whose likelihood has no maximum; None: not judged yet
 
 
 @record
@@ -51,8 +54,10 @@ class Gaussian(ProductFamily[GaussianParameters]):
         broad = self.maximize(whole, GaussianParameters(np.zeros((k, d)), unit))
         stats = self._gather(rows, resp)
         params = self.maximize(stats, broad)
-        starved = stats.counts < self.covariance.rows_needed(d)
-        return GaussianParameters(params.means, self.covariance.replace(starved, params.covariances, broad.covariances))
+        starved = stats.counts * len(rows) < self.covariance.rows_needed(d) * rows.weight.sum()
+        return GaussianParameters(
+            params.means, self.covariance.replace(starved, params.covariances, broad.covariances), broad.collapsed
+        )
 
     def _gather(self, rows: Rows, resp: Array) -> ProductStatistics:
         k, d = len(resp), rows.values.shape[1]
@@ -68,14 +73,34 @@ class Gaussian(ProductFamily[GaussianParameters]):
         return total
 
     def prepare(self, params: GaussianParameters, frame: Frame) -> ProductForm | FactoredForm:
-        if not self.covariance.few(*params.means.shape):
-            return self.product_form(params, frame)
-        factor, d = self.covariance.factor(params.covariances), params.means.shape[1]
+        few = self.covariance.few(*params.means.shape)
+        form = None if few else self.product_form(params, frame)
+        return self.factored_form(params, frame) if form is None or self.error(form, params) > ACCURATE else form
+
+    def error(self, form: ProductForm, params: GaussianParameters) -> float:
+        """Return a bound of the product form's error in a log-density, nats: 4 ε Σ_j |a_kj| mean |φ_j|, worst k.
+
+        Means over the rows are bounded by the components' own second moments (Cauchy and Schwarz).
+        """
+        k, d = params.means.shape
+        variances = np.diagonal(self.covariance.dense(params.covariances, k, d), axis1=1, axis2=2)
+        size = np.sqrt((variances + params.means**2).mean(axis=0))
+        features = np.ones(self.covariance.feature_map.size(d))
+        features[1 : 1 + d] = size
+        self.covariance.feature_map.build(size[:, None], features[:, None])
+        error = (np.abs(form.natural) @ features).max()
+        if form.shared is not None:
+            error += 0.5 * size @ np.abs(form.shared) @ size
+        return float(4 * EPS * error)
+
+    def factored_form(self, params: GaussianParameters, frame: Frame) -> FactoredForm:
+        """Return the form about each component's own mean."""
+        (k, d), factor = params.means.shape, self.covariance.factor(params.covariances)
         constant = self.covariance.half_log_determinant(factor, d) - 0.5 * d * LOG_2PI
-        return FactoredForm(constant, factor, params.means, frame)
+        return FactoredForm(self.covariance, np.broadcast_to(constant, (k,)).copy(), factor, params.means, frame)
 
     def product_form(self, params: GaussianParameters, frame: Frame) -> ProductForm:
-        """Return the natural parameters, whatever form a pass takes."""
+        """Return the form about the frame's origin: natural parameters."""
         means, d = params.means, params.means.shape[1]
         factor = self.covariance.factor(params.covariances)
         linear, quadratic, shared = self.covariance.natural(factor, means)
@@ -85,15 +110,17 @@ class Gaussian(ProductFamily[GaussianParameters]):
 
     def maximize(self, stats: ProductStatistics, params: GaussianParameters) -> GaussianParameters:
         d = params.means.shape[1]
-        counts = stats.counts + TINY
+        empty = stats.counts <= EMPTY * stats.counts.sum()  # an empty component stays where it was
+        counts = np.where(empty, 1.0, stats.counts)
         shift = stats.products[:, 1 : 1 + d] / counts[:, None]
         covariances = self.covariance.add(self.covariance.maximize(stats, counts, shift), self.regularization)
         means = shift if stats.reference is None else stats.reference + shift
-        empty = stats.counts <= TINY  # an empty component stays where it was
         covariances = self.covariance.replace(empty, covariances, params.covariances)
-        return GaussianParameters(
-            np.where(empty[:, None], params.means, means), self.covariance.repair(covariances, params.covariances)
-        )
+        covariances, singular = self.covariance.repair(covariances, params.covariances)
+        return GaussianParameters(np.where(empty[:, None], params.means, means), covariances, empty | singular)
+
+    def collapsed(self, params: GaussianParameters) -> Array:
+        return np.zeros(len(params.means), np.bool_) if params.collapsed is None else params.collapsed
 
     def log_prior(self, params: GaussianParameters) -> float:
         return 0.0

@@ -51,7 +51,7 @@ def survey(reference: Array, size: int, total: int, seed: int, tile_rows: int, r
 
 def _tile(reference: Array, size: int, total: int, seed: int, rows: Rows) -> Survey:
     values = np.asarray(rows.values, np.float64) - reference
-    with np.errstate(invalid="ignore"):  # infinite values are reported as a fault
+    with np.errstate(invalid="ignore", over="ignore"):  # infinite values are reported as a fault
         sums = rows.weight @ values
     return Survey(
         len(rows),

@@ -39,7 +39,7 @@ def test_it_is_read_by_numpy_alone_and_holds_no_pickle(tmp_path: Path) -> None:
         arrays = {name: file[name] for name in file.files if name != "header"}
     for word in ('"format": "dask_em"', '"version": 1', "GaussianMixture", "families.gaussian:Gaussian", "frame"):
         assert word in header
-    assert {array.dtype.kind for array in arrays.values()} == {"f"}
+    assert {array.dtype.kind for array in arrays.values()} == {"f", "b"}
 
 
 def test_the_file_of_version_1_always_loads() -> None:

@@ -1,0 +1,132 @@
+"""The two covariance structures without matrices: diagonal and spherical."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dask_em._record import record
+from dask_em.families.covariances import Covariance
+from dask_em.families.factors import inverse_roots
+from dask_em.families.features import SquaredNorm, Squares
+from dask_em.family import ProductStatistics
+
+__all__ = ["Diagonal", "Spherical"]
+
+Array = np.ndarray[Any, Any]
+
+
+@record
+class Diagonal(Covariance):
+    """Each component has its own variances; columns are uncorrelated within it."""
+
+    name = "diag"
+    feature_map = Squares()
+
+    def shape(self, components: int, features: int) -> tuple[int, ...]:
+        return (components, features)
+
+    def degrees_of_freedom(self, components: int, features: int) -> int:
+        return components * features
+
+    def maximize(self, stats: ProductStatistics, counts: Array, means: Array) -> Array:
+        return np.asarray(stats.products[:, 1 + means.shape[1] :] / counts[:, None] - means**2)
+
+    def add(self, covariances: Array, variance: float) -> Array:
+        return np.asarray(covariances + variance)
+
+    def factor(self, covariances: Array) -> Array:
+        return inverse_roots(covariances)
+
+    def precision(self, factor: Array) -> Array:
+        return np.asarray(factor**2)
+
+    def half_log_determinant(self, factor: Array, features: int) -> Array:
+        return np.asarray(np.log(factor).sum(axis=1))
+
+    def whiten(self, factor: Array, deviations: Array) -> Array:
+        return np.asarray(deviations * factor[:, None, :])
+
+    def natural(self, factor: Array, means: Array) -> tuple[Array, Array, Array | None]:
+        return factor**2 * means, -(factor**2) / 2, None
+
+    def standardise(self, factor: Array, component: int, y: Array, out: Array) -> Array:
+        return np.asarray(np.multiply(factor[component][:, None], y, out=out))
+
+    def gather(self, y: Array, resp: Array, out: Array) -> Array:
+        return np.asarray(np.multiply(y, y, out=out) @ resp)
+
+    def repair(self, covariances: Array, previous: Array) -> tuple[Array, Array]:
+        spread = covariances > 0
+        return np.where(spread, covariances, previous), np.asarray(~spread.all(axis=1))
+
+    def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
+        return np.where(chosen[:, None], others, covariances)
+
+    def few(self, components: int, features: int) -> bool:
+        return False
+
+    def rows_needed(self, features: int) -> int:
+        return 2
+
+    def dense(self, covariances: Array, components: int, features: int) -> Array:
+        return np.asarray(covariances[:, :, None] * np.eye(features))
+
+
+@record
+class Spherical(Covariance):
+    """Each component has one variance, the same in all directions."""
+
+    name = "spherical"
+    feature_map = SquaredNorm()
+
+    def shape(self, components: int, features: int) -> tuple[int, ...]:
+        return (components,)
+
+    def degrees_of_freedom(self, components: int, features: int) -> int:
+        return components
+
+    def maximize(self, stats: ProductStatistics, counts: Array, means: Array) -> Array:
+        return np.asarray((stats.products[:, -1] / counts - (means**2).sum(axis=1)) / means.shape[1])
+
+    def add(self, covariances: Array, variance: float) -> Array:
+        return np.asarray(covariances + variance)
+
+    def factor(self, covariances: Array) -> Array:
+        return inverse_roots(covariances)
+
+    def precision(self, factor: Array) -> Array:
+        return np.asarray(factor**2)
+
+    def half_log_determinant(self, factor: Array, features: int) -> Array:
+        return np.asarray(features * np.log(factor))
+
+    def whiten(self, factor: Array, deviations: Array) -> Array:
+        return np.asarray(deviations * factor[:, None, None])
+
+    def natural(self, factor: Array, means: Array) -> tuple[Array, Array, Array | None]:
+        precision = (factor**2)[:, None]
+        return precision * means, -precision / 2, None
+
+    def standardise(self, factor: Array, component: int, y: Array, out: Array) -> Array:
+        return np.asarray(np.multiply(factor[component], y, out=out))
+
+    def gather(self, y: Array, resp: Array, out: Array) -> Array:
+        return np.asarray([(np.multiply(y, y, out=out) @ resp).sum()])
+
+    def repair(self, covariances: Array, previous: Array) -> tuple[Array, Array]:
+        spread = covariances > 0
+        return np.where(spread, covariances, previous), ~spread
+
+    def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
+        return np.where(chosen, others, covariances)
+
+    def few(self, components: int, features: int) -> bool:
+        return False
+
+    def rows_needed(self, features: int) -> int:
+        return 2
+
+    def dense(self, covariances: Array, components: int, features: int) -> Array:
+        return np.asarray(covariances[:, None, None] * np.eye(features))

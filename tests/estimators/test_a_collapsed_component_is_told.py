@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+
+from dask_em import GaussianMixture
+from dask_em.errors import DataError
+
+RANDOM = np.random.default_rng(0)
+CLOUD = RANDOM.standard_normal((300, 2))
+DEGENERATE = {
+    "a row for each component": (CLOUD[:3], 3),
+    "dependent columns": (np.repeat(CLOUD[:, :1], 2, axis=1), 2),
+    "more columns than rows": (RANDOM.standard_normal((5, 20)), 3),
+    "a constant column": (np.c_[CLOUD, np.ones(300)], 2),
+    "one row many times": (np.repeat(CLOUD[:1], 50, axis=0), 3),
+    "rounded values": (np.round(CLOUD), 10),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")  # scikit-learn's k-means says so, rightly
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("name", list(DEGENERATE))
+def test_the_fit_ends_with_a_finite_model_and_a_true_likelihood(name: str, covariance_type: str) -> None:
+    x, components = DEGENERATE[name]
+    model = GaussianMixture(components, covariance_type=covariance_type, reg_covar=0.0, tol=1e-6, random_state=0)
+    for _ in model.iterate(x):
+        pass
+    for attribute in ("weights_", "means_", "covariances_", "precisions_cholesky_"):
+        assert np.isfinite(getattr(model, attribute)).all()
+    assert np.isfinite(model.predict_proba(x)).all()
+    if covariance_type in ("full", "tied"):
+        assert np.isclose(model.score(x), model.to_sklearn().score(x), rtol=1e-4)
+
+
+def test_the_outcome_names_the_components_and_the_remedy() -> None:
+    with pytest.warns(ConvergenceWarning, match="Components 0, 1, 2 collapsed onto too few distinct rows.*reg_covar"):
+        model = GaussianMixture(3, reg_covar=0.0, random_state=0).fit(CLOUD[:3])
+    assert model.outcome_.kind == "collapsed"
+    assert not model.converged_
+    assert GaussianMixture(3, random_state=0).fit(CLOUD).outcome_.kind == "converged"
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("apart", [1e3, 1e5, 1e7])
+def test_components_far_apart_lose_no_digits(covariance_type: str, apart: float) -> None:
+    x = np.concatenate([CLOUD[:150] - apart, CLOUD[150:] + apart])
+    model = GaussianMixture(2, covariance_type=covariance_type, reg_covar=0.0, random_state=0).fit(x)
+    parts = [np.cov(part.T, bias=True) for part in (CLOUD[:150], CLOUD[150:])]
+    expected: dict[str, Any] = {
+        "full": np.stack(parts),
+        "tied": np.mean(parts, axis=0),
+        "diag": np.stack([np.diag(c) for c in parts]),
+        "spherical": np.array([np.trace(c) / 2 for c in parts]),
+    }
+    order = np.argsort(model.means_[:, 0])
+    covariances = model.covariances_ if covariance_type == "tied" else model.covariances_[order]
+    np.testing.assert_allclose(covariances, expected[covariance_type], atol=1e-7)
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e-10, 1e10, 1e200])
+def test_the_scale_of_the_weights_means_nothing(scale: float) -> None:
+    weights = RANDOM.uniform(0.5, 2, 300)
+    models = [GaussianMixture(3, random_state=0).fit(CLOUD, sample_weight=w) for w in (weights, weights * scale)]
+    np.testing.assert_allclose(models[1].means_, models[0].means_, rtol=1e-9)
+    np.testing.assert_allclose(models[1].weights_, models[0].weights_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("size", [1e160, 1e300])
+def test_values_whose_squares_overflow_are_refused(size: float) -> None:
+    x = CLOUD.copy()
+    x[7, 1] = size
+    with pytest.raises(DataError, match=r"column 1 of array reaches from .* to 1e\+.*rescale"):
+        GaussianMixture(2).fit(x)
