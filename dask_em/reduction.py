@@ -25,6 +25,7 @@ __all__ = [
     "total_of_block",
     "tree",
     "write_block",
+    "write_whole",
 ]
 
 V = TypeVar("V")
@@ -44,6 +45,10 @@ class Sink(Protocol):
 
     def commit(self, manifest: Manifest) -> None:
         """Make the result visible, on the driver, after the last block."""
+        ...
+
+    def abandon(self) -> None:
+        """Remove what was written, on the driver, where the write failed; never raises."""
         ...
 
 
@@ -80,6 +85,18 @@ def write_block(
 ) -> Manifest:
     """Write ``kernel``'s result for one block, slab after slab."""
     return sink.write(block, (kernel(rows) for rows in read_block(source, block, slab_rows)))
+
+
+def write_whole(sink: Sink, gather: Callable[[], Manifest]) -> Manifest:
+    """Write all blocks with ``gather`` and commit; whatever ends the write early leaves nothing behind."""
+    try:
+        sink.begin()
+        manifest = gather()
+        sink.commit(manifest)
+    except BaseException:
+        sink.abandon()
+        raise
+    return manifest
 
 
 def tree(leaves: int) -> list[list[range]]:
@@ -140,7 +157,5 @@ class Serial:
     def write(self, kernel: Callable[[Rows], np.ndarray[Any, Any]], sink: Sink) -> Manifest:
         """See :class:`Reducer`."""
         layout = self.layout
-        sink.begin()
-        manifest = merge(write_block(kernel, layout.source, block, layout.slab_rows, sink) for block in layout.blocks)
-        sink.commit(manifest)
-        return manifest
+        blocks = (write_block(kernel, layout.source, block, layout.slab_rows, sink) for block in layout.blocks)
+        return write_whole(sink, lambda: merge(blocks))

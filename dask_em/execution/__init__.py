@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dask_em.execution.blas import single_threaded_blas
-from dask_em.execution.recognition import active_client, is_collection
+from dask_em.execution.recognition import active_client, is_collection, require_client
 from dask_em.execution.threads import Threads, cores
 from dask_em.reduction import Reducer, Serial
 from dask_em.storage.blocks import Layout
@@ -57,8 +57,10 @@ def open_reducer(layout: Layout, client: Any = None, threads: int | None = None)
     Raises
     ------
     InputError
-        The data has no rows, or ``threads`` is less than one.
+        The data has no rows, ``threads`` is less than one, or ``client`` is no client that works.
     """
+    if client is not None:
+        require_client(client)
     with single_threaded_blas():
         if client is not None:
             with __getattr__("DaskReducer")(layout, client) as reducer:

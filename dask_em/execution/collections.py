@@ -43,7 +43,7 @@ class ArrayReader:
 
 @dataclass(frozen=True)
 class FrameReader:
-    """Rows of dataframe partitions: columns by name, one of them the weight where it is named."""
+    """Rows of dataframe partitions: the first columns, and the weight by name where it has one."""
 
     schema: Schema
     weight: str | None = None
@@ -53,8 +53,8 @@ class FrameReader:
         frame = outputs[0]
         weights = outputs[1:] if self.weight is None else [_numbers(frame[self.weight], np.dtype(np.float64))]
         values = np.empty((len(frame), self.schema.features), self.schema.dtype)
-        for position, name in enumerate(self.schema.names or ()):
-            values[:, position] = _numbers(frame[name], self.schema.dtype)
+        for position in range(self.schema.features):
+            values[:, position] = _numbers(frame.iloc[:, position], self.schema.dtype)
         return _rows(values, weights)
 
 
@@ -122,8 +122,7 @@ def collection_source(
     weights
         One weight a row: a dask array or series with the same chunks, a NumPy array, or the name of a column.
     feature_axis
-        The axis of the features of an N-dimensional array; the last where it is not given. The other axes are
-        flattened to rows in C order.
+        The axis of the features of an array with more than two; the others are flattened to rows in C order.
 
     Raises
     ------
@@ -147,12 +146,19 @@ def two_dimensional(array: Any, feature_axis: int | None) -> Any:
         raise InputError("the dask array has no axes; give one with rows")
     if array.ndim == 1:
         array, feature_axis = array[:, None], None
+    if array.ndim > 2 and feature_axis is None:
+        raise InputError(
+            f"the dask array has {array.ndim} axes; say which holds the features: make it the last and reshape to "
+            "rows x columns, X.reshape(-1, X.shape[-1])"
+        )
     axis = -1 if feature_axis is None else feature_axis
     if not -array.ndim <= axis < array.ndim:
         raise InputError(f"feature_axis={axis} is no axis of an array with {array.ndim}; choose 0 to {array.ndim - 1}")
     if axis % array.ndim != array.ndim - 1:
         order = [i for i in range(array.ndim) if i != axis % array.ndim]
         array = array.transpose([*order, axis % array.ndim])
+    if any(np.isnan(size) for size in array.shape[1:]):
+        raise InputError("only the number of rows may be unknown; call compute_chunk_sizes() on the dask array first")
     whole = {i: -1 for i in range(1, array.ndim) if len(array.chunks[i]) > 1}
     return array.rechunk(whole) if whole else array
 
@@ -160,8 +166,6 @@ def two_dimensional(array: Any, feature_axis: int | None) -> Any:
 def array_source(array: Any, weights: Any, feature_axis: int | None) -> CollectionSource[ArrayReader]:
     """See :func:`collection_source`."""
     array = two_dimensional(array, feature_axis)
-    if any(np.isnan(size) for size in array.shape[1:]):
-        raise InputError("only the number of rows may be unknown; call compute_chunk_sizes() on the dask array first")
     schema = Schema(int(array.shape[-1]), np.dtype(array.dtype))
     per_row = int(np.prod(array.shape[1:-1]))  # rows of each entry along the first axis
     parts = [array] if weights is None else [array, _array_weights(array, weights, per_row)]
@@ -173,6 +177,8 @@ def array_source(array: Any, weights: Any, feature_axis: int | None) -> Collecti
 def _array_weights(array: Any, weights: Any, per_row: int) -> Any:
     chunks = tuple(size * per_row for size in array.chunks[0])
     known = not any(np.isnan(size) for size in chunks)
+    if isinstance(weights, str):
+        raise InputError(f"a dask array has no named columns, so no weights {weights!r}; give an array of weights")
     if not is_array(weights):
         if is_collection(weights) or not known:
             raise InputError("weights of a dask array are a dask array with its chunks; make them one")
@@ -192,18 +198,19 @@ def _array_weights(array: Any, weights: Any, per_row: int) -> Any:
 def frame_source(frame: Any, columns: Sequence[str] | None, weights: Any) -> CollectionSource[FrameReader]:
     """See :func:`collection_source`."""
     frame = frame.to_frame() if frame.ndim == 1 else frame
-    known = [*map(str, frame.columns)]
-    if len(set(frame.columns)) < len(known) or known != list(frame.columns):
-        raise InputError("a dataframe's columns need names, each its own and each a string; rename them first")
+    known = list(frame.columns)
+    if len(set(known)) < len(known):
+        raise InputError("a dataframe's columns need names, each its own; rename them first")
     weight = weights if isinstance(weights, str) else None
     names = tuple(columns) if columns is not None else tuple(name for name in known if name != weight)
+    named = columns is not None or all(isinstance(name, str) for name in known)
     for name in (*names, *([] if weight is None else [weight])):
         if name not in known:
-            raise InputError(f"the dask dataframe has no column {name!r}.{did_you_mean(name, known)}")
+            raise InputError(f"the dask dataframe has no column {name!r}.{did_you_mean(str(name), map(str, known))}")
     types = [_numeric(name, frame.dtypes[name]) for name in names]
     if weight is not None:
         _numeric(weight, frame.dtypes[weight])
-    schema = Schema(len(names), np.result_type(*types) if types else np.dtype(np.float64), names)
+    schema = Schema(len(names), np.result_type(*types) if types else np.dtype(np.float64), names if named else None)
     wanted = dict.fromkeys((*names, *([] if weight is None else [weight])))
     parts = [frame[list(wanted)]]
     if weights is not None and weight is None:
@@ -216,11 +223,13 @@ def frame_source(frame: Any, columns: Sequence[str] | None, weights: Any) -> Col
     )
 
 
-def _numeric(name: str, dtype: Any) -> np.dtype[Any]:
+def _numeric(name: Any, dtype: Any) -> np.dtype[Any]:
     """Return the NumPy type of a column; integers that may be null become float64."""
     plain = dtype if isinstance(dtype, np.dtype) else getattr(dtype, "numpy_dtype", None)
     if plain is None or np.dtype(plain).kind not in "fiub":
-        raise InputError(f"column {name!r} is of type {dtype}, which is not numeric; name the numeric columns to use")
+        raise InputError(
+            f"column {name!r} is of type {dtype}, which is not numeric; give the numeric columns alone (frame[[...]])"
+        )
     if isinstance(dtype, np.dtype) or plain.kind == "f":
         return np.dtype(plain)
     return np.dtype(np.float64)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from dask_em.execution.recognition import require_client
 from dask_em.execution.tasks import CountTask, held_by, large_graphs, parcel, without_held
 from dask_em.execution.threads import cores
 from dask_em.storage.source import Atom, Source
@@ -26,11 +27,15 @@ def counted(source: Source, client: Any = None) -> Sequence[Atom]:
     ------
     DataError
         An atom cannot be read; the message names it.
+    InputError
+        ``client`` is no client that works.
     """
     atoms = source.atoms()
     unknown = [atom for atom in atoms if atom.rows is None]
     if not unknown:
         return atoms
+    if client is not None:
+        require_client(client)
     counts = _here(source, unknown) if client is None else _there(source, unknown, client)
     each = source.schema.features * source.schema.dtype.itemsize
     return tuple(atom if atom.rows is not None else _with_rows(atom, next(counts), each) for atom in atoms)

@@ -22,7 +22,7 @@ from distributed import CancelledError, Client, KilledWorker, wait
 from dask_em.errors import DaskEMError
 from dask_em.execution.resident import Argument, Resident, fewer_than_cliff
 from dask_em.execution.tasks import BlockTask, keep, large_graphs, parcel, small_parcel
-from dask_em.reduction import Sink, add_up, merge, require_blocks, tree
+from dask_em.reduction import Sink, add_up, merge, require_blocks, tree, write_whole
 from dask_em.rows import Rows
 from dask_em.statistics import Manifest
 from dask_em.storage.blocks import Layout
@@ -91,10 +91,7 @@ class DaskReducer:
 
     def write(self, kernel: Callable[[Rows], np.ndarray[Any, Any]], sink: Sink) -> Manifest:
         """See :class:`~dask_em.reduction.Reducer`."""
-        sink.begin()
-        manifest: Manifest = self._attempts("put", kernel, sink)
-        sink.commit(manifest)
-        return manifest
+        return write_whole(sink, lambda: self._attempts("put", kernel, sink))
 
     def close(self) -> None:
         """Let the cluster forget the rows that it holds."""

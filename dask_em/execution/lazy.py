@@ -101,10 +101,11 @@ def _of_values(values: Any, kernel: Any, reader: ArrayReader) -> Array:
 def _over_frame(frame: Any, kernel: Kernel, width: int | None, dtype: np.dtype[Any], columns: Any) -> Any:
     frame = frame.to_frame() if frame.ndim == 1 else frame
     reader = frame_source(frame, columns, None).reader
-    names = list(reader.schema.names or ())
+    names = reader.schema.names
+    chosen = frame if names is None else frame[list(names)]
     meta = (None, dtype) if width is None else [(column, dtype) for column in range(width)]
     function = partial(_of_partition, reader=reader, width=width)
-    return frame[names].map_partitions(function, _argument(kernel, frame.npartitions), meta=meta)
+    return chosen.map_partitions(function, _argument(kernel, frame.npartitions), meta=meta)
 
 
 def _of_partition(frame: Any, kernel: Any, reader: FrameReader, width: int | None) -> Any:

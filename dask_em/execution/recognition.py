@@ -8,7 +8,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-__all__ = ["active_client", "is_array", "is_collection", "is_frame", "is_future"]
+from dask_em.errors import InputError
+
+__all__ = ["active_client", "is_array", "is_collection", "is_frame", "is_future", "require_client"]
 
 
 def is_array(value: object) -> bool:
@@ -44,3 +46,22 @@ def active_client() -> Any:
     except ValueError:
         return None
     return client if client.status == "running" else None
+
+
+def require_client(client: Any) -> None:
+    """Refuse what is no ``distributed.Client``, or one that no longer works.
+
+    Raises
+    ------
+    InputError
+        It is something else, closed, or asynchronous.
+    """
+    distributed = sys.modules.get("distributed")
+    if distributed is None or not isinstance(client, distributed.Client):
+        raise InputError(
+            f"the client is a {type(client).__name__}; give a distributed.Client, or None for this process"
+        )
+    if client.asynchronous:
+        raise InputError("the client is asynchronous, which a fit cannot wait for; make one with asynchronous=False")
+    if client.status != "running":
+        raise InputError(f"the client is {client.status}; connect a new distributed.Client, or give None")

@@ -14,7 +14,7 @@ import numpy as np
 
 from dask_em.errors import InputError
 from dask_em.execution.blas import limit_this_thread
-from dask_em.reduction import Sink, merge, require_blocks, total_of_block, write_block
+from dask_em.reduction import Sink, merge, require_blocks, total_of_block, write_block, write_whole
 from dask_em.rows import Rows, Workspace
 from dask_em.statistics import Manifest
 from dask_em.storage.blocks import Block, Layout
@@ -73,10 +73,7 @@ class Threads:
         def write(block: Block, kernel: Callable[[Rows], np.ndarray[Any, Any]]) -> Manifest:
             return write_block(kernel, layout.source, block, layout.slab_rows, sink)
 
-        sink.begin()
-        manifest = merge(self._in_order(write, kernel))
-        sink.commit(manifest)
-        return manifest
+        return write_whole(sink, lambda: merge(self._in_order(write, kernel)))
 
     def _in_order(
         self, task: Callable[[Block, Callable[[Rows], Any]], V], kernel: Callable[[Rows], Any]

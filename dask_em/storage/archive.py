@@ -14,6 +14,7 @@ import numpy as np
 
 from dask_em._record import dump, restore
 from dask_em.errors import DataError, InternalError
+from dask_em.storage.secrets import without_credentials
 
 __all__ = ["VERSION", "load_record", "save_record"]
 
@@ -40,8 +41,11 @@ def save_record(path: str | os.PathLike[str], header: dict[str, Any], value: Any
     Raises
     ------
     DataError
-        The file cannot be written.
+        The file cannot be written, or is not local.
     """
+    if "://" in os.fspath(path):
+        name = without_credentials(os.fspath(path))
+        raise DataError(f"{name} is a URL, and a model is written to a local path for now; give one and copy the file")
     tree, arrays = dump(value)
     if OURS & header.keys() or HEADER in arrays:
         raise InternalError(f"a header may not hold {sorted(OURS)}, and no array of a record may be named {HEADER!r}")

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from dask_em.errors import DataError, InputError, did_you_mean
 
-__all__ = ["choose_names", "choose_positions", "common_type", "require_numeric", "require_rows_per_atom"]
+__all__ = [
+    "CHOOSE",
+    "choose_names",
+    "choose_positions",
+    "common_type",
+    "plain_numbers",
+    "require_numeric",
+    "require_rows_per_atom",
+]
 
+CHOOSE = "choose them with data.columns in a config or columns= of dask_em.open_source"
 WIDEST = 8  # bytes; a long double has no portable meaning in a file
 
 
@@ -22,6 +32,16 @@ def require_numeric(dtype: np.dtype[Any], what: str) -> np.dtype[Any]:
             "give float16, float32, float64, integers or bool (convert it, or choose other columns)"
         )
     return dtype.newbyteorder("=")
+
+
+def plain_numbers(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return an array of Python objects as float64 where every one is a number; any other array as it is."""
+    if array.dtype != object or not all(isinstance(entry, Real | np.bool) for entry in array.flat):
+        return array
+    try:
+        return array.astype(np.float64)
+    except OverflowError:  # an integer beyond float64
+        return array
 
 
 def require_rows_per_atom(rows_per_atom: int | None) -> None:

@@ -39,9 +39,11 @@ class Location:
         DataError
             No file system of that name is installed.
         InputError
-            Storage options are given for a local path.
+            The path is empty, or storage options are given for a local one.
         """
         text, options = os.fspath(url), dict(storage_options or {})
+        if not text.strip():
+            raise InputError("the path is empty; give a path or URL")
         name = without_credentials(text)
         try:
             filesystem, path = fsspec.core.url_to_fs(text, **options)
@@ -88,7 +90,7 @@ class Location:
         except Exception as error:
             raise self.unusable("cannot be reached", error) from error
 
-    def unusable(self, why: str, error: Exception) -> DataError:
+    def unusable(self, why: str, error: BaseException) -> DataError:
         """Return the sentence for what a file system or codec raised: they raise what they like, credentials too."""
         text = without_credentials(" ".join(str(error).split())) or type(error).__name__
         for user in re.findall(r"://([^/?#@]+)@", self.url):
@@ -103,8 +105,20 @@ class Location:
     def require(self) -> Location:
         """Refuse a location where nothing is."""
         if not self.exists():
+            self._refuse_silence()
             raise DataError(f"no such file or folder: {self.name}; check the path")
         return self
+
+    def _refuse_silence(self) -> None:
+        """Tell what keeps a remote file system from answering: its ``exists`` says no to that, too."""
+        if self.local:
+            return
+        try:
+            self.filesystem.info(self.path)
+        except Exception as error:
+            cause = error.__cause__ if isinstance(error, FileNotFoundError) else error
+            if cause is not None and not isinstance(cause, FileNotFoundError) and not _says_absent(cause):
+                raise self.unusable("cannot be reached", cause) from error
 
     def version(self) -> str:
         """Return a text that changes when the file does (by size and time, or as the store tells)."""
@@ -116,3 +130,10 @@ class Location:
             os.replace(self.path, to.path)  # noqa: PTH105  # paths are the file system's texts
         else:
             self.filesystem.mv(self.path, to.path, recursive=True)
+
+
+def _says_absent(error: BaseException) -> bool:
+    """Say whether a server answered that there is no such file: ``status`` of aiohttp, ``response`` of botocore."""
+    response = getattr(error, "response", None)
+    told = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
+    return 404 in (getattr(error, "status", None), told)

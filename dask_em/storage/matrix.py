@@ -118,8 +118,8 @@ def _feature_axis(shape: tuple[int, ...], name: str, asked: int | None) -> int |
         raise DataError(f"{name} has one axis, which holds its rows, so feature_axis does not apply; leave it out")
     if asked is None and axes > 2:
         raise DataError(
-            f"{name} has {axes} axes of sizes {shape}; say with feature_axis which of them holds the features, "
-            "and the others are flattened to rows"
+            f"{name} has {axes} axes of sizes {shape}; reshape it to rows x columns, or name the axis with "
+            "data.feature_axis in a config or feature_axis= of dask_em.open_source"
         )
     if asked is None:
         return None if axes == 1 else 1

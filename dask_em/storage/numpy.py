@@ -10,7 +10,7 @@ import numpy as np
 
 from dask_em.errors import DataError, InputError, InternalError
 from dask_em.rows import Rows, Schema
-from dask_em.storage.columns import require_rows_per_atom
+from dask_em.storage.columns import plain_numbers, require_rows_per_atom
 from dask_em.storage.location import Location
 from dask_em.storage.matrix import Matrix
 from dask_em.storage.source import Atom
@@ -92,7 +92,7 @@ def _plain(array: Any, name: str) -> Array:
     if isinstance(array, np.ma.MaskedArray):
         raise InputError(f"{name} is a masked array, whose mask would be lost; fill it first: array.filled(np.nan)")
     try:
-        return np.asarray(array)
+        return plain_numbers(np.asarray(array))
     except ValueError as error:
         raise InputError(f"{name} cannot be made an array ({error}); give rows of equal length") from error
 

@@ -116,10 +116,11 @@ def _open(data: Any, said: str | None, given: dict[str, Any]) -> Source:
         return _open_path(os.fspath(data), said, given)
     if said is not None:
         raise InputError(f"format does not apply to a {type(data).__name__}; it tells what a path holds: leave it out")
-    if isinstance(data, Source):
+    if _is_source(data):
         if given:
             raise InputError(f"{next(iter(given))} does not apply to a source, which is ready; leave it out")
-        return data
+        found: Source = data
+        return found
     kind = _kind(data)
     if kind is None:
         raise InputError(
@@ -128,6 +129,11 @@ def _open(data: Any, said: str | None, given: dict[str, Any]) -> Source:
             "atoms and load"
         )
     return _IN_MEMORY[kind].open(data, given)
+
+
+def _is_source(data: Any) -> bool:
+    """Say whether an object's class has what a source has: a ``dask.delayed`` seems to have every attribute."""
+    return isinstance(data, Source) and hasattr(type(data), "atoms") and hasattr(type(data), "load")
 
 
 def _kind(data: Any) -> str | None:

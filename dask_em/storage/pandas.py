@@ -10,7 +10,14 @@ import pandas as pd
 
 from dask_em.errors import DataError, InternalError
 from dask_em.rows import Rows, Schema
-from dask_em.storage.columns import choose_names, common_type, require_numeric, require_rows_per_atom
+from dask_em.storage.columns import (
+    CHOOSE,
+    choose_names,
+    common_type,
+    plain_numbers,
+    require_numeric,
+    require_rows_per_atom,
+)
 from dask_em.storage.matrix import ATOM_BYTES
 from dask_em.storage.source import Atom
 
@@ -22,7 +29,8 @@ Array = np.ndarray[Any, Any]
 class FrameSource:
     """A pandas frame (or series) in memory. Its atoms hold slices of its columns; the source travels empty.
 
-    Integers and truth values with gaps become float64 with NaN.
+    Integers and truth values with gaps become float64 with NaN. Where no columns are asked for and not every label is
+    a string, the columns have no names: they are told by their positions alone.
 
     Parameters
     ----------
@@ -60,9 +68,10 @@ class FrameSource:
             choose_names([weights], known, "the frame")
         if chosen is None:
             chosen = [label for label in known if weights is None or label != weights]
-        arrays = tuple(_column(table[label], columns is None) for label in chosen)
+        named = columns is not None or all(isinstance(label, str) for label in known)
+        arrays = tuple(_column(table.iloc[:, known.index(label)], columns is None) for label in chosen)
         dtype = common_type(array.dtype for array in arrays) if arrays else np.dtype(np.float64)
-        self.schema: Schema = Schema(len(arrays), dtype, tuple(str(label) for label in chosen))
+        self.schema: Schema = Schema(len(arrays), dtype, tuple(str(label) for label in chosen) if named else None)
         self._arrays: tuple[Array, ...] | None = arrays
         self._weights = None if weights is None else _column(table[weights], False).astype(np.float64)
         self._rows = len(table)
@@ -103,9 +112,14 @@ class FrameSource:
 def _column(series: pd.Series[Any], unasked: bool) -> Array:
     """Return a column as NumPy; a view of the frame where it is stored so."""
     stored: Any = series.dtype
+    if isinstance(stored, np.dtype) and stored.kind == "O":
+        plain = plain_numbers(series.to_numpy())
+        series, stored = pd.Series(plain, name=series.name), plain.dtype
     dtype = getattr(stored, "numpy_dtype", stored)  # nullable and Arrow columns tell what they hold
     if not isinstance(dtype, np.dtype) or dtype.kind not in "fiub":
-        remedy = "choose columns with columns=[...]" if unasked else "leave it out or convert it"
+        remedy = (
+            f"give the numeric columns alone (frame[[...]]), or {CHOOSE}" if unasked else "leave it out or convert it"
+        )
         raise DataError(f"column {series.name!r} of the frame is of type {stored}, which is not numeric; {remedy}")
     dtype = require_numeric(dtype, f"column {series.name!r} of the frame")
     if isinstance(stored, np.dtype):

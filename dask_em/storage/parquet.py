@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from dask_em.errors import DataError, InputError
 from dask_em.rows import Rows, Schema
-from dask_em.storage.columns import choose_names, common_type, require_numeric
+from dask_em.storage.columns import CHOOSE, choose_names, common_type, require_numeric
 from dask_em.storage.location import Location
 from dask_em.storage.source import Atom
 
@@ -174,13 +174,16 @@ def _below(name: str, root: str) -> list[str]:
 
 def _chosen(schema: Any, columns: Sequence[str] | None, weights: str | None, name: str) -> list[str]:
     known = list(schema.names)
+    twice = [column for column in known if known.count(column) > 1]
+    if twice:
+        raise DataError(f"{name} has two columns named {twice[0]!r}; write it anew with each column named differently")
     if weights is not None:
         choose_names([weights], known, name)
         require_numeric(_numpy_type(schema.field(weights).type, f"column {weights!r} of {name}", ""), "the weights")
     chosen = choose_names(columns, known, name)
     if chosen is None:
         chosen = [column for column in known if column != weights]
-    remedy = "choose columns with columns=[...]" if columns is None else "leave it out or convert it"
+    remedy = CHOOSE if columns is None else "leave it out or convert it"
     lists = []
     for column in chosen:
         what, kind = f"column {column!r} of {name}", schema.field(column).type

@@ -92,3 +92,7 @@ class ParquetSink:
             if path.rpartition("/")[2] not in manifest.parts:
                 partial.filesystem.rm(path)
         self._destination.commit(manifest, self._rows)
+
+    def abandon(self) -> None:
+        """Remove what was written."""
+        self._destination.abandon()

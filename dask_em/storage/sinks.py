@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,6 +53,12 @@ class Destination:
         require_all(manifest, rows, self.final.name)
         self.require_free()
         self.partial.move(self.final)
+
+    def abandon(self) -> None:
+        """Remove the temporary place, as far as can be: an error is on its way that matters more."""
+        with contextlib.suppress(Exception):
+            if self.partial.exists():
+                self.partial.filesystem.rm(self.partial.path, recursive=True)
 
 
 def require_all(manifest: Manifest, rows: int, name: str) -> None:
@@ -107,6 +114,9 @@ class ArraySink:
     def commit(self, manifest: Manifest) -> None:
         """Check that every row is there."""
         require_all(manifest, self.rows, "memory")
+
+    def abandon(self) -> None:
+        """Do nothing: the memory goes with the sink."""
 
 
 def open_sink(  # noqa: PLR0913, PLR0917  # the shape of the results and their place

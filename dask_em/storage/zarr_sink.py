@@ -75,8 +75,14 @@ class ZarrSink:
         for run in runs_of(self._chunk_rows, parts):
             array[at : at + len(run)] = run
             at, nbytes = at + len(run), nbytes + run.nbytes
+        if not self._destination.partial.child("zarr.json").exists():
+            self.abandon()  # the write was given up while this block was on its way
         return Manifest(at - block.first, nbytes, ())
 
     def commit(self, manifest: Manifest) -> None:
         """Give the array its name; InternalError where rows are missing."""
         self._destination.commit(manifest, self._shape[0])
+
+    def abandon(self) -> None:
+        """Remove what was written."""
+        self._destination.abandon()

@@ -21,6 +21,8 @@ PROGRAM = [sys.executable, "-c", "from dask_em.cli import main; main()"]
         (["fit", "config.yaml", "--set", "model.components=2000"], "2000"),
         (["plan", "config.yaml", "--set", "data.columns=[a]"], "column"),
         (["inspect", "none.zarr"], "none.zarr"),
+        (["inspect", ""], "the path is empty"),
+        (["fit", "config.yaml", "--set", "cluster.kind=local", "--set", "cluster.memory_limit=10MB"], "memory_limit"),
         (["show", "none.npz"], "none.npz"),
         (["score", "config.yaml", "rows.npy"], "config.yaml"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -123,6 +124,10 @@ class Folder:
 
     def commit(self, manifest: Manifest) -> None:
         (self.path / "done").write_text("\n".join(manifest.parts))
+
+    def abandon(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.with_suffix(".abandoned").touch()
 
 
 class Memory:

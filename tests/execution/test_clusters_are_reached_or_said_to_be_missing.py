@@ -10,8 +10,9 @@ import pytest
 from distributed import Client
 
 from dask_em.errors import InputError
-from dask_em.execution import active_client
+from dask_em.execution import active_client, open_reducer
 from dask_em.execution.cluster import ClusterSettings, connect
+from tests.execution.cases import Memory, layout_of, values_of
 
 
 @pytest.mark.parametrize("kind", ["none", "threads"])
@@ -47,6 +48,33 @@ def test_nobody_at_an_address_is_told_in_a_sentence() -> None:
             pass
     with pytest.raises(InputError, match="needs the scheduler's address"), connect(ClusterSettings("address")):
         pass
+
+
+@pytest.mark.parametrize("limit", ["10MB", "256MB", "0"])
+def test_a_worker_without_room_for_itself_is_refused(limit: str) -> None:
+    with (
+        pytest.raises(InputError, match=f"cluster.memory_limit is {limit}, and a worker needs at least 300MB"),
+        connect(ClusterSettings("local", workers=1, memory_limit=limit)),
+    ):
+        pass
+
+
+def test_a_worker_with_room_is_started() -> None:
+    with connect(ClusterSettings("local", workers=1, memory_limit="600MB")) as client:
+        assert client is not None
+        assert client.submit(sum, [1, 2]).result() == 3
+
+
+def test_what_is_no_working_client_is_refused(client: Client) -> None:
+    layout = layout_of(Memory(values_of(0, 100)))
+    with Client(client.scheduler.address, set_as_default=False) as closed:
+        pass
+    for wrong, sentence in (
+        (closed, "the client is closed"),
+        ("tcp://here", "the client is a str; give"),
+    ):
+        with pytest.raises(InputError, match=sentence), open_reducer(layout, wrong):
+            pass
 
 
 def test_the_users_own_client_is_found(client: Client) -> None:

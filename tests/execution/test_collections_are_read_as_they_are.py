@@ -32,11 +32,11 @@ def test_an_array_of_one_axis_is_one_column() -> None:
     np.testing.assert_array_equal(values_in(source), np.arange(10)[:, None])
 
 
-@pytest.mark.parametrize("axis", [0, 1, 2, -1, None])
-def test_a_cube_is_flattened_to_rows_in_c_order(axis: int | None) -> None:
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+def test_a_cube_is_flattened_to_rows_in_c_order(axis: int) -> None:
     cube = values_of(0, 4 * 5 * 6, 1).reshape(4, 5, 6)
     source = collection_source(da.from_array(cube, chunks=(2, 3, 4)), feature_axis=axis)
-    expected = np.moveaxis(cube, -1 if axis is None else axis, -1)
+    expected = np.moveaxis(cube, axis, -1)
     np.testing.assert_array_equal(values_in(source), expected.reshape(-1, expected.shape[-1]))
     assert sum(atom.rows or 0 for atom in source.atoms()) == 120 // expected.shape[-1]
 
@@ -189,3 +189,22 @@ def test_collections_are_told_from_other_things() -> None:
     assert [is_collection(x) for x in (FRAME, FRAME["a"], ARRAY, np.ones(3), TABLE, None, "x.zarr")] == [True] * 3 + [
         False
     ] * 4
+
+
+def test_labels_that_are_no_strings_are_positions_alone() -> None:
+    table = pd.DataFrame({3: np.arange(10.0), "a": np.arange(10) * 2.0, "w": np.ones(10)})
+    source = collection_source(dd.from_pandas(table, npartitions=2), weights="w")
+    assert source.schema.names is None
+    np.testing.assert_array_equal(values_in(source), table[[3, "a"]])
+    with pytest.raises(InputError, match=r"column 1 is of type .*, which is not numeric; give the numeric"):
+        collection_source(dd.from_pandas(pd.DataFrame({0: [1.0], 1: ["x"]}), npartitions=1))
+
+
+def test_an_array_that_cannot_be_rows_and_columns_is_refused_with_a_remedy() -> None:
+    x = da.from_array(values_of(0, 20, 4), chunks=(10, 2))
+    with pytest.raises(InputError, match=r"has 3 axes; .* X.reshape\(-1, X.shape\[-1\]\)"):
+        collection_source(da.ones((4, 5, 2)))
+    with pytest.raises(InputError, match="only the number of rows may be unknown"):
+        collection_source(x[:, da.from_array(np.array([True, False, True, True]), chunks=2)])
+    with pytest.raises(InputError, match="a dask array has no named columns, so no weights 'w'; give an array"):
+        collection_source(x, weights="w")

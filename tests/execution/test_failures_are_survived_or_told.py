@@ -59,13 +59,14 @@ def test_an_error_in_a_block_arrives_as_itself(client: Client) -> None:
             Threads(layout, threads).total(fails_late)
 
 
-def test_a_failed_write_is_not_committed(tmp_path: Path, client: Client) -> None:
+def test_a_failed_write_is_not_committed_but_abandoned(tmp_path: Path, client: Client) -> None:
     layout = layout_of(Seeded(11))
     with DaskReducer(layout, client) as dask:
         for name, reducer in (("threads", Threads(layout, 2)), ("dask", dask)):
             with pytest.raises(DataError, match="row 500"):
                 reducer.write(doubles_few, Folder(tmp_path / name))
             assert not (tmp_path / name / "done").exists()
+            assert (tmp_path / f"{name}.abandoned").exists()
 
 
 @pytest.mark.chaos

@@ -88,3 +88,8 @@ def test_parameters_of_any_size_arrive(
     with dask.config.set(scheduler=client):
         for data in (x, frame, Memory(VALUES), persisted, x.persist()):
             np.testing.assert_array_equal(np.asarray(lazy_rows(data, kernel, None, "f8").compute()), expected)
+
+
+def test_frames_whose_labels_are_no_strings() -> None:
+    frame = dd.from_pandas(pd.DataFrame(VALUES), npartitions=3)
+    np.testing.assert_array_equal(lazy_rows(frame, doubled, None, "f8").compute(), 2 * VALUES[:, 0])

@@ -25,7 +25,10 @@ def table(request: Any, tmp_path: Path) -> Any:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({}, r"column 't' of .* is of type .*str.*, which is not numeric; choose columns with columns=\[\.\.\.\]"),
+        (
+            {},
+            r"column 't' of .* is of type .*str.*, which is not numeric; .*choose them with data.columns",
+        ),
         ({"columns": ["a", "t"]}, "column 't' of .* is of type .*, which is not numeric; leave it out or convert it"),
         ({"columns": ["when"]}, "column 'when' of .* is of type .*, which is not numeric"),
         ({"columns": ["a", "b"]}, "has no column 'b'"),
@@ -100,3 +103,30 @@ def test_files_may_differ_in_columns_that_are_not_read(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1.0], "b": [2.0]}), tmp_path / "0.parquet")
     pq.write_table(pa.table({"b": [2], "a": [1.0]}), tmp_path / "1.parquet")
     assert sum(atom.rows or 0 for atom in open_source(tmp_path, columns=["a"]).atoms()) == 2
+
+
+def test_a_parquet_file_with_one_name_twice(tmp_path: Path) -> None:
+    pq.write_table(pa.table([[1.0], [2.0]], names=["a", "a"]), tmp_path / "twice.parquet")
+    with pytest.raises(DataError, match="twice.parquet has two columns named 'a'; write it anew"):
+        open_source(tmp_path / "twice.parquet")
+
+
+def test_a_frame_whose_labels_are_no_strings_is_told_by_positions() -> None:
+    source = open_source(pd.DataFrame({1: [1.0, 2.0], 0: [3.0, 4.0], "w": [5.0, 6.0]}), weights="w")
+    rows = source.load(source.atoms()[0])
+    assert source.schema.names is None
+    np.testing.assert_array_equal(rows.values, [[1, 3], [2, 4]])
+    np.testing.assert_array_equal(rows.weight, [5, 6])
+    with pytest.raises(DataError, match="column 1 of the frame is of type"):
+        open_source(pd.DataFrame({0: [1.0], 1: ["x"]}))
+
+
+def test_objects_that_are_numbers_are_numbers() -> None:
+    numbers = np.array([[1, 2.5], [True, np.float32(3)]], dtype=object)
+    for given in (numbers, pd.DataFrame(numbers, columns=["a", "b"])):
+        source = open_source(given)
+        assert source.schema.dtype == np.float64
+        np.testing.assert_array_equal(source.load(source.atoms()[0]).values, [[1, 2.5], [1, 3]])
+    for entry in (None, "1", 1j, 10**400):
+        with pytest.raises(DataError, match="object"):
+            open_source(np.array([[1, entry]], dtype=object))

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
+import dask
 import fsspec
 import numpy as np
 import pandas as pd
@@ -112,7 +114,7 @@ def test_weights_beside_any_source(files: Path) -> None:
         (np.zeros(3, "M8[s]"), {}, DataError, r"array is of type datetime64\[s\]"),
         (np.zeros(3, "g"), {}, DataError, "array is of type (float128|longdouble), which cannot be used"),
         (np.ma.masked_equal(ROWS, 3), {}, InputError, "masked array, whose mask would be lost"),
-        (np.zeros((2, 3, 4)), {}, DataError, "has 3 axes of sizes .2, 3, 4.; say with feature_axis which of them"),
+        (np.zeros((2, 3, 4)), {}, DataError, "has 3 axes of sizes .2, 3, 4.; reshape it to rows x columns, or"),
         (np.zeros(3), {"feature_axis": 0}, DataError, "feature_axis does not apply; leave it out"),
         (ROWS, {"feature_axis": 2}, DataError, "feature_axis must be from 0 to 1, and 2 is not"),
         (np.float64(3), {}, InputError, "data of type numpy.float64 is not accepted"),
@@ -153,3 +155,23 @@ def test_a_url_is_named_without_its_credentials() -> None:
     with pytest.raises(DataError, match="no such file") as raised:
         open_source("memory://user:secret@host/x.npy")
     assert "secret" not in str(raised.value)
+
+
+def test_a_delayed_value_is_no_source_though_it_has_every_attribute() -> None:
+    with pytest.raises(InputError, match=r"data of type dask\.delayed\.Delayed.* is not accepted; give a path"):
+        open_source(dask.delayed(ROWS))
+
+
+def test_an_empty_path_is_refused() -> None:
+    with pytest.raises(InputError, match="the path is empty"):
+        open_source("")
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.zarr", "x.parquet"])
+def test_a_server_that_does_not_answer_is_no_missing_file(name: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(DataError, match=f"Cannot connect to host {address}") as caught:
+            open_source(f"http://me:secret@{address}/{name}")
+    assert "secret" not in str(caught.value)

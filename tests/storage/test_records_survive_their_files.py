@@ -124,3 +124,9 @@ def test_names_that_would_collide_are_faults_of_ours(tmp_path: Path) -> None:
         save_record(tmp_path / "m", {"version": 3}, VALUE)
     with pytest.raises(InternalError, match="named 'header'"):
         save_record(tmp_path / "m", {}, Headed(np.zeros(2)))
+
+
+@pytest.mark.parametrize("scheme", ["memory", "file"])
+def test_a_url_is_no_place_for_a_record_yet(scheme: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is a URL, and a model is written to a local path for now"):
+        save_record(f"{scheme}://{tmp_path}/m.npz", {}, VALUE)

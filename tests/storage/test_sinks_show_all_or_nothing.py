@@ -12,6 +12,7 @@ import pytest
 import zarr
 
 from dask_em.errors import ConfigError, DataError, InternalError
+from dask_em.execution import Threads
 from dask_em.reduction import Serial
 from dask_em.rows import Rows
 from dask_em.statistics import Manifest
@@ -149,3 +150,33 @@ def test_in_memory() -> None:
     np.testing.assert_array_equal(sink.result, ROWS * 2)
     with pytest.raises(InternalError, match="cannot be written from another process"):
         pickle.dumps(sink)
+
+
+def breaks(rows: Rows) -> np.ndarray[Any, Any]:
+    if rows.index[-1] >= 50:
+        raise DataError("row 50 is not finite")
+    return rows.values * 2
+
+
+@pytest.mark.parametrize("place", ["{}/out.zarr", "{}/out.parquet", "memory://{}/out.zarr", "memory://{}/out.parquet"])
+@pytest.mark.parametrize("reducer", [Serial, Threads])
+def test_a_write_that_fails_leaves_nothing(tmp_path: Path, place: str, reducer: Any) -> None:
+    destination = place.format(tmp_path)
+    with pytest.raises(DataError, match="row 50 is not finite"):
+        reducer(layout()).write(breaks, sink_to(destination))
+    system, path = fsspec.core.url_to_fs(destination)
+    folder = path.rpartition("/")[0]
+    assert not system.exists(folder) or system.ls(folder, detail=False) == []
+
+
+def test_a_block_that_ends_after_the_write_was_given_up_leaves_nothing(tmp_path: Path) -> None:
+    sink, whole = sink_to(tmp_path / "out.zarr"), layout()
+
+    def late() -> Any:
+        yield ROWS[:8]
+        sink.abandon()
+        yield ROWS[8:40]
+
+    sink.begin()
+    sink.write(whole.blocks[0], late())
+    assert list(tmp_path.iterdir()) == []
