@@ -11,6 +11,7 @@ import typer
 
 from dask_em.cli.given import MODEL, loaded
 from dask_em.estimators import GaussianMixture
+from dask_em.reduction import write_whole
 from dask_em.storage import Atom, open_sink
 from dask_em.storage.blocks import Block, Piece
 
@@ -36,9 +37,8 @@ def sample(
         dtype=np.dtype(np.float64),
         chunk_rows=BATCH,
     )
-    sink.begin()
     everything = Block(0, 0, (Piece(Atom(rows, 8 * rows * fitted.n_features_in_, "the sample"), 0, rows),))
-    sink.commit(sink.write(everything, _draws(fitted, rows, seed)))
+    write_whole(sink, lambda: sink.write(everything, _draws(fitted, rows, seed)))
     typer.echo(f"{rows:,} rows of {fitted.n_features_in_} columns are in {out}")
 
 

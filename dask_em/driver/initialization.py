@@ -80,8 +80,13 @@ def _fault_sentence(result: Survey, layout: Layout) -> str:
 
 
 def require_rows(result: Survey, components: int) -> None:
-    """Refuse more components than rows (of positive weight)."""
+    """Refuse more components than rows (of positive weight), and a single row, in scikit-learn's words."""
     rows = len(result.sample.values)  # all of them, where they are so few
+    if rows < 2:
+        shape = (rows, len(result.reference))
+        raise InputError(
+            f"Found array with {rows} sample(s) (shape={shape}) while a minimum of 2 is required; give more rows"
+        )
     if rows < components:
         raise InputError(
             f"Expected n_samples >= n_components but got n_components = {components}, n_samples = {rows}; "

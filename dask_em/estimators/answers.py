@@ -12,7 +12,7 @@ import numpy as np
 from dask_em import kernel
 from dask_em.errors import InputError, did_you_mean
 from dask_em.estimators.fitted import Fitted
-from dask_em.estimators.reading import is_lazy, reading, source_of
+from dask_em.estimators.reading import is_lazy, reading, require_table, source_of
 from dask_em.execution import is_collection, lazy_rows
 from dask_em.rows import Rows, Schema
 from dask_em.statistics import Manifest
@@ -46,6 +46,7 @@ def _question(what: str) -> Question:
 
 
 def _opened(fitted: Fitted, data: Any, sample_weight: Any = None) -> Source:
+    require_table(data)
     source = source_of(data, fitted.names, sample_weight)
     expected, found = fitted.params.components.means.shape[1], source.schema.features
     if found != expected:
@@ -63,7 +64,9 @@ def answer(fitted: Fitted, data: Any, what: str) -> Any:
     ask = partial(question.kernel, fitted.prepare(), fitted.size.tile_rows)
     if is_lazy(data):
         lazy = data if is_collection(data) else source
-        return lazy_rows(lazy, ask, width, question.dtype, columns=fitted.names if hasattr(data, "columns") else None)
+        names = fitted.names if hasattr(data, "columns") else None
+        checked = partial(_checked, source.schema, f"a chunk of {source.name}", ask)  # rows are counted within it
+        return lazy_rows(lazy, checked, width, question.dtype, columns=names)
     with reading(source, fitted.size, local=True) as reducer:  # the answer is wanted in this process
         sink = ArraySink(reducer.layout.rows, width, np.dtype(question.dtype))
         reducer.write(partial(_checked, source.schema, source.name, ask), sink)
@@ -88,6 +91,8 @@ def total(fitted: Fitted, data: Any, sample_weight: Any = None, client: Any = No
     with reading(source, fitted.size, client) as reducer:
         ask = partial(kernel.score, fitted.prepare(), fitted.size.tile_rows)
         score = reducer.total(partial(_checked, source.schema, source.name, ask))
+    if not score.weight > 0:
+        raise InputError(f"all weights of {source.name} are zero; give at least one row a positive weight")
     return score.log_likelihood, score.weight
 
 

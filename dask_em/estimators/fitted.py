@@ -15,7 +15,7 @@ from dask_em.mixture import Free, Mixture, MixtureParameters, PreparedMixture
 from dask_em.plan import ModelSize
 from dask_em.rows import Frame
 
-__all__ = ["Fitted", "from_attributes", "model_size", "restored", "to_sklearn"]
+__all__ = ["Fitted", "from_attributes", "model_size", "portable", "restored", "to_sklearn"]
 
 Array = np.ndarray[Any, Any]
 
@@ -79,9 +79,20 @@ def to_sklearn(fitted: Fitted, estimator: Any) -> SklearnGaussianMixture:
     return other
 
 
+def portable(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return constructor arguments as JSON holds them: NumPy's numbers as numbers, arrays as lists, others as None."""
+    told: dict[str, Any] = {}
+    for name, value in parameters.items():
+        plain = value.item() if isinstance(value, np.generic) else value
+        if isinstance(plain, np.ndarray | list | tuple):
+            plain = {"array": np.asarray(plain, np.float64).tolist()}
+        told[name] = plain if plain is None or isinstance(plain, str | int | float | bool | dict) else None
+    return told
+
+
 def restored(parameters: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
     """Return a file's constructor arguments; DataError where this version does not know one."""
     for name in parameters:
         if name not in known:
             raise DataError(f"the file's parameter {name!r} is not known to this version of dask_em; upgrade it")
-    return parameters
+    return {name: np.array(value["array"]) if isinstance(value, dict) else value for name, value in parameters.items()}

@@ -13,7 +13,7 @@ from dask_em.driver.initialization import examine, require_rows, sample_size, st
 from dask_em.errors import InputError
 from dask_em.estimators.fitted import Fitted, model_size
 from dask_em.estimators.given import checked_means, checked_precisions, checked_weights, substitute
-from dask_em.estimators.reading import reading, source_of
+from dask_em.estimators.reading import reading, require_table, source_of
 from dask_em.families import Covariance, Gaussian, GaussianParameters
 from dask_em.mixture import Free, Mixture, MixtureParameters
 from dask_em.reduction import Reducer
@@ -40,6 +40,7 @@ class Start:
 def fitting(start: Start, data: Any, sample_weight: Any, client: Any) -> Generator[tuple[Iteration | None, Fitted]]:
     """Yield each start's part of each pass, and the best fit so far; without passes, the start alone."""
     settings, model = start.settings, start.model
+    require_table(data)
     source = source_of(data, sample_weight=sample_weight)
     features, k = source.schema.features, settings["n_components"]
     given = _given(start, features)
@@ -84,7 +85,7 @@ def _begin(start: Start, given: Given, reducer: Reducer, restarts: int) -> tuple
     require_rows(survey, k)
     frame = model.components.frame(survey.mean)
     if start.previous is not None:
-        return frame, survey.weight, [_moved(start.previous, frame, k, features)]
+        return frame, survey.weight, [_moved(start.previous, frame, start.covariance, k, features)]
     weights, means, covariances = given
     if weights is not None and means is not None and covariances is not None:
         return frame, survey.weight, [MixtureParameters(weights, GaussianParameters(frame.enter(means), covariances))]
@@ -93,9 +94,14 @@ def _begin(start: Start, given: Given, reducer: Reducer, restarts: int) -> tuple
     return frame, survey.weight, [substitute(params, frame, *given) for params in found]
 
 
-def _moved(previous: Fitted, frame: Frame, components: int, features: int) -> MixtureParameters:
+def _moved(previous: Fitted, frame: Frame, covariance: Covariance, components: int, features: int) -> MixtureParameters:
     """Return the last fit's parameters in the new frame."""
-    old = previous.params.components
+    old, kind = previous.params.components, previous.model.components.covariance.name
+    if kind != covariance.name:
+        raise InputError(
+            f"warm_start=True, but the last fit has {kind} covariances, not {covariance.name}; "
+            "set warm_start=False to start anew"
+        )
     if old.means.shape != (components, features):
         raise InputError(
             f"warm_start=True, but the last fit has {old.means.shape[0]} components in {old.means.shape[1]} columns, "
@@ -111,9 +117,16 @@ def single(covariance: Covariance, data: Any, sample_weight: Any, client: Any) -
     features = source.schema.features
     model = Mixture(Gaussian(covariance, 0.0), Free())
     with reading(source, model_size(model, 1, features), client) as reducer:
-        frame = model.components.frame(examine(reducer, 1, seed=0).mean)
+        survey = examine(reducer, 2, seed=0)
+        require_rows(survey, 1)
+        frame = model.components.frame(survey.mean)
         unit = covariance.add(np.zeros(covariance.shape(1, features)), 1.0)
         begun = MixtureParameters(np.ones(1), GaussianParameters(np.zeros((1, features)), unit))
         (iteration,) = iterate([State(model, frame, begun, Stopping(0.0, max_passes=1))], reducer)
     components = iteration.state.params.components
+    if model.components.collapsed(components).any():
+        raise InputError(
+            f"{source.name} has no spread in some direction (a constant or dependent column, or no more rows than "
+            "columns), so that no normal density fits it best; leave such columns out or take a simpler covariance_type"
+        )
     return frame.leave(components.means)[0], components.covariances[0]

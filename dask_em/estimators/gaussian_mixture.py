@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from dask_em.driver import Iteration
 from dask_em.errors import InputError
 from dask_em.estimators import answers
-from dask_em.estimators.fitted import Fitted, from_attributes, restored, to_sklearn
+from dask_em.estimators.fitted import Fitted, from_attributes, portable, restored, to_sklearn
 from dask_em.estimators.fitting import Start, fitting
 from dask_em.families import covariance_named
 from dask_em.statistics import Manifest
@@ -220,25 +220,26 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # sci
         """Return −2 L + 2 ν (Akaike 1974). The lower the better."""
         return -2 * answers.total(self._checked(), X, sample_weight)[0] + 2 * self._n_parameters()
 
-    def sample(self, n_samples: int = 1) -> tuple[Array, Array]:
+    def sample(self, n_samples: Any = 1) -> tuple[Array, Array]:
         """Draw rows: (n, d) and the component of each, (n,), in order of component."""
         fitted = self._checked()
-        if n_samples < 1:
-            raise InputError(f"n_samples is {n_samples}; ask for at least one row")
+        if not isinstance(n_samples, int | np.integer) or n_samples < 1:
+            raise InputError(f"n_samples is {n_samples!r}; ask for at least one row, in a whole number")
         random = check_random_state(self.random_state)
-        labels = np.repeat(np.arange(self.n_components), random.multinomial(n_samples, self.weights_))
-        covariance = fitted.model.components.covariance
-        dense = covariance.dense(self.covariances_, *self.means_.shape)
-        lower = np.linalg.cholesky(dense)
-        normal = random.standard_normal((n_samples, self.n_features_in_))
-        return self.means_[labels] + np.einsum("nij,nj->ni", lower[labels], normal), labels
+        counts = random.multinomial(n_samples, self.weights_ / self.weights_.sum())
+        dense = fitted.model.components.covariance.dense(self.covariances_, *self.means_.shape)
+        drawn = [
+            mean + random.standard_normal((count, len(mean))) @ np.linalg.cholesky(covariance).T
+            for mean, covariance, count in zip(self.means_, dense, counts, strict=True)
+        ]
+        return np.concatenate(drawn), np.repeat(np.arange(len(counts)), counts)
 
     def save(self, path: str | Path) -> None:
-        """Write the model to one file that describes itself and holds no pickle; read it with ``dask_em.load``."""
-        parameters = {
-            k: v for k, v in self.get_params().items() if v is None or isinstance(v, str | int | float | bool)
-        }
-        save_record(path, {"estimator": "GaussianMixture", "parameters": parameters}, self._checked())
+        """Write the model to one file that describes itself and holds no pickle; read it with ``dask_em.load``.
+
+        A ``random_state`` that is a generator has no such form and comes back as None.
+        """
+        save_record(path, {"estimator": "GaussianMixture", "parameters": portable(self.get_params())}, self._checked())
 
     @classmethod
     def restore(cls, parameters: dict[str, Any], fitted: Fitted) -> Self:
@@ -266,12 +267,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # sci
                 raise InputError(f"{name}={getattr(self, name)!r} is not available yet; leave it at {available[0]!r}")
 
     def _start(self, previous: Fitted | None) -> Start:
-        return Start(
-            covariance_named(self.covariance_type),
-            self.get_params(),
-            check_random_state(self.random_state),
-            previous,
-        )
+        random = check_random_state(self.random_state)
+        return Start(covariance_named(self.covariance_type), self.get_params(), random, previous)
 
     def _checked(self) -> Fitted:
         check_is_fitted(self, "_fitted")

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from dask_em.errors import InputError
 from dask_em.execution import active_client, collection_source, counted, is_collection, open_reducer
 from dask_em.plan import ModelSize, Plan, plan
 from dask_em.reduction import Reducer
 from dask_em.storage import Source, open_source
 
-__all__ = ["is_lazy", "planned", "reading", "source_of"]
+__all__ = ["is_lazy", "planned", "reading", "require_table", "source_of"]
 
 
 def source_of(data: Any, columns: Sequence[str] | None = None, sample_weight: Any = None) -> Source:
@@ -39,6 +40,16 @@ def source_of(data: Any, columns: Sequence[str] | None = None, sample_weight: An
 def _has_columns(data: Any) -> bool:
     """Say whether columns are chosen by name: frames, and files whose format may have names."""
     return hasattr(data, "columns") or isinstance(data, str | Path)
+
+
+def require_table(data: Any) -> None:
+    """Refuse an array in memory that is not rows and columns, in scikit-learn's words."""
+    if isinstance(data, np.ndarray | list | tuple) and np.ndim(data) == 1:
+        raise InputError(
+            f"Expected 2D array, got 1D array instead:\narray={data}.\nReshape your data either using "
+            "array.reshape(-1, 1) if your data has a single feature or array.reshape(1, -1) if it contains a single "
+            "sample."
+        )
 
 
 def is_lazy(data: Any) -> bool:
