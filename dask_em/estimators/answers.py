@@ -12,7 +12,7 @@ import numpy as np
 from dask_em import kernel
 from dask_em.errors import InputError, did_you_mean
 from dask_em.estimators.fitted import Fitted
-from dask_em.estimators.reading import is_lazy, reading, require_table, source_of
+from dask_em.estimators.reading import is_lazy, reading, source_of, table
 from dask_em.execution import is_collection, lazy_rows
 from dask_em.rows import Rows, Schema
 from dask_em.statistics import Manifest
@@ -40,14 +40,13 @@ QUESTIONS = {
 
 
 def _question(what: str) -> Question:
-    if what not in QUESTIONS:
-        raise InputError(f"{what!r} is nothing that a mixture predicts.{did_you_mean(what, QUESTIONS)}")
-    return QUESTIONS[what]
+    if str(what) not in QUESTIONS:
+        raise InputError(f"{what!r} is nothing that a mixture predicts.{did_you_mean(str(what), QUESTIONS)}")
+    return QUESTIONS[str(what)]
 
 
 def _opened(fitted: Fitted, data: Any, sample_weight: Any = None) -> Source:
-    require_table(data)
-    source = source_of(data, fitted.names, sample_weight)
+    source = source_of(table(data), fitted.names, sample_weight)
     expected, found = fitted.params.components.means.shape[1], source.schema.features
     if found != expected:
         raise InputError(

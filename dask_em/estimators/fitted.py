@@ -10,6 +10,7 @@ from sklearn.mixture import GaussianMixture as SklearnGaussianMixture
 from dask_em._record import record
 from dask_em.driver import Entry, Outcome
 from dask_em.errors import DataError
+from dask_em.estimators.given import numbers
 from dask_em.families import Gaussian, GaussianParameters, covariance_named
 from dask_em.mixture import Free, Mixture, MixtureParameters, PreparedMixture
 from dask_em.plan import ModelSize
@@ -84,9 +85,10 @@ def portable(parameters: dict[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for name, value in parameters.items():
         plain = value.item() if isinstance(value, np.generic) else value
-        if isinstance(plain, np.ndarray | list | tuple):
-            plain = {"array": np.asarray(plain, np.float64).tolist()}
-        told[name] = plain if plain is None or isinstance(plain, str | int | float | bool | dict) else None
+        if isinstance(plain, list | tuple) or hasattr(plain, "__array__"):
+            told[name] = {"array": numbers(name, plain).tolist()}
+        else:
+            told[name] = plain if isinstance(plain, str | int | float | bool) else None
     return told
 
 

@@ -13,7 +13,7 @@ from dask_em.driver.initialization import examine, require_rows, sample_size, st
 from dask_em.errors import InputError
 from dask_em.estimators.fitted import Fitted, model_size
 from dask_em.estimators.given import checked_means, checked_precisions, checked_weights, substitute
-from dask_em.estimators.reading import reading, require_table, source_of
+from dask_em.estimators.reading import reading, source_of, table
 from dask_em.families import Covariance, Gaussian, GaussianParameters
 from dask_em.mixture import Free, Mixture, MixtureParameters
 from dask_em.reduction import Reducer
@@ -40,14 +40,13 @@ class Start:
 def fitting(start: Start, data: Any, sample_weight: Any, client: Any) -> Generator[tuple[Iteration | None, Fitted]]:
     """Yield each start's part of each pass, and the best fit so far; without passes, the start alone."""
     settings, model = start.settings, start.model
-    require_table(data)
-    source = source_of(data, sample_weight=sample_weight)
+    source = source_of(table(data), sample_weight=sample_weight)
     features, k = source.schema.features, settings["n_components"]
     given = _given(start, features)
     restarts = 1 if start.previous or all(part is not None for part in given) else settings["n_init"]
     with reading(source, model_size(model, k, features, restarts), client) as reducer:
         frame, weight, params = _begin(start, given, reducer, restarts)
-        stopping = Stopping(float(settings["tol"]), settings["stop_on"], settings["max_iter"])
+        stopping = Stopping(float(settings["tol"]), str(settings["stop_on"]), settings["max_iter"])
         begun = None if stopping.max_passes else Outcome("fixed", "No pass was asked for: the model is its start.")
         states = [State(model, frame, p, stopping, (), begun) for p in params]
 

@@ -20,6 +20,7 @@ from dask_em.errors import InputError
 from dask_em.estimators import answers
 from dask_em.estimators.fitted import Fitted, from_attributes, portable, restored, to_sklearn
 from dask_em.estimators.fitting import Start, fitting
+from dask_em.estimators.given import model_path
 from dask_em.families import covariance_named
 from dask_em.statistics import Manifest
 from dask_em.storage import save_record
@@ -239,7 +240,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # sci
 
         A ``random_state`` that is a generator has no such form and comes back as None.
         """
-        save_record(path, {"estimator": "GaussianMixture", "parameters": portable(self.get_params())}, self._checked())
+        header = {"estimator": "GaussianMixture", "parameters": portable(self.get_params())}
+        save_record(model_path(path), header, self._checked())
 
     @classmethod
     def restore(cls, parameters: dict[str, Any], fitted: Fitted) -> Self:
@@ -263,12 +265,13 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # sci
     def _check_parameters(self) -> None:
         self._validate_params()
         for name, available in LATER.items():
-            if getattr(self, name) not in available:
-                raise InputError(f"{name}={getattr(self, name)!r} is not available yet; leave it at {available[0]!r}")
+            value = getattr(self, name)
+            if isinstance(value, np.ndarray) or value not in available:
+                raise InputError(f"{name}={value!r} is not available yet; leave it at {available[0]!r}")
 
     def _start(self, previous: Fitted | None) -> Start:
-        random = check_random_state(self.random_state)
-        return Start(covariance_named(self.covariance_type), self.get_params(), random, previous)
+        covariance, random = covariance_named(self.covariance_type), check_random_state(self.random_state)
+        return Start(covariance, self.get_params(), random, previous)
 
     def _checked(self) -> Fitted:
         check_is_fitted(self, "_fitted")

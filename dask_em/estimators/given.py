@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,27 @@ from dask_em.families import Covariance
 from dask_em.mixture import MixtureParameters
 from dask_em.rows import Frame
 
-__all__ = ["checked_means", "checked_precisions", "checked_weights", "substitute"]
+__all__ = ["checked_means", "checked_precisions", "checked_weights", "model_path", "numbers", "substitute"]
 
 Array = np.ndarray[Any, Any]
+
+
+def numbers(name: str, value: Any) -> Array:
+    """Return real numbers as float64; InputError for anything else."""
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "fiubO":
+            return np.asarray(array, np.float64)
+    except (TypeError, ValueError):
+        pass  # rows of unequal length, or objects that are no numbers
+    raise InputError(f"{name} cannot be read as real numbers; give numbers, and rows of equal length") from None
+
+
+def model_path(path: Any) -> str | os.PathLike[str]:
+    """Return the path of a model file; InputError for what is no path."""
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"the model file is {path!r}; give its path")
+    return path
 
 
 def checked_weights(weights: Any, components: int) -> Array:
@@ -63,7 +82,7 @@ def substitute(
 
 
 def _shaped(name: str, value: Any, shape: tuple[int, ...]) -> Array:
-    array = np.array(value, np.float64)
+    array = numbers(f"The parameter '{name}'", value).copy()
     if array.shape != shape:
         raise InputError(f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}")
     if not np.isfinite(array).all():

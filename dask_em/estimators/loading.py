@@ -7,6 +7,7 @@ from typing import Any
 
 from dask_em.errors import DataError
 from dask_em.estimators.gaussian_mixture import GaussianMixture
+from dask_em.estimators.given import model_path
 from dask_em.storage import load_record
 
 __all__ = ["load"]
@@ -21,8 +22,10 @@ def load(path: str | Path) -> Any:
     ------
     DataError
         There is no such file, it is no model of ours, or a newer dask_em wrote it.
+    InputError
+        The path is no path.
     """
-    header, fitted = load_record(path)
+    header, fitted = load_record(model_path(path))
     name = header.get("estimator")
     if name not in ESTIMATORS:
         raise DataError(f"{path} holds a {name!r}, which is no estimator of this version of dask_em")

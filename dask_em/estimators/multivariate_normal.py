@@ -10,6 +10,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from dask_em.errors import InputError
 from dask_em.estimators.fitting import single
+from dask_em.estimators.given import numbers
 from dask_em.execution import is_collection, lazy_rows
 from dask_em.families import Covariance, Diagonal, Full, Spherical, covariance_named
 from dask_em.rows import Rows
@@ -36,9 +37,9 @@ class MultivariateNormal:
     """
 
     def __init__(self, mean: Any, cov: Any = 1.0) -> None:
-        self.mean = np.atleast_1d(np.asarray(mean, np.float64))
-        self.cov = np.asarray(cov, np.float64)
-        if self.mean.ndim != 1 or not np.isfinite(self.mean).all():
+        self.mean = np.atleast_1d(numbers("mean", mean))
+        self.cov = numbers("cov", cov)
+        if self.mean.ndim != 1 or len(self.mean) == 0 or not np.isfinite(self.mean).all():
             raise InputError(f"mean has shape {self.mean.shape}; give d finite numbers")
         self._covariance = _structure(self.cov, len(self.mean))
         try:
@@ -58,14 +59,17 @@ class MultivariateNormal:
         covariance_type : {"full", "diag", "spherical"}
         sample_weight : array-like (n,) or the name of a column, optional
         """
-        covariance = covariance_named(covariance_type)
+        covariance = covariance_named(str(covariance_type))
         if not isinstance(covariance, Full | Diagonal | Spherical):
             raise InputError("covariance_type='tied' needs several components; use 'full' for one normal")
         mean, cov = single(covariance, X, sample_weight, client)
         return cls(mean, cov)
 
     def logpdf(self, x: Any) -> Any:
-        """Return log p(x) in nats, (...,) for x (..., d); lazy for a Dask array (n, d)."""
+        """Return log p(x) in nats, (...,) for x (..., d); lazy for a Dask array (n, d).
+
+        Of one column, a number is a row and a vector (n,) is n rows, as for ``scipy.stats.multivariate_normal``.
+        """
         if is_collection(x):
             return lazy_rows(x, partial(_log_density_of_rows, self), None, "float64")
         d = len(self.mean)
@@ -79,17 +83,23 @@ class MultivariateNormal:
 
     def mahalanobis(self, x: Any) -> Array:
         """Return √((x−μ)ᵀ Σ⁻¹ (x−μ)), (...,) for x (..., d) (Mahalanobis 1936)."""
-        points = np.asarray(x, np.float64)
-        d = len(self.mean)
+        points, d = numbers("x", x), len(self.mean)
+        if d == 1 and points.ndim < 2 and points.shape != (1,):
+            points = points[..., None]
         if points.shape[-1:] != (d,):
             raise InputError(f"x has shape {points.shape}; its last axis must have the {d} columns of the density")
         deviations = (points - self.mean).reshape(1, -1, d)
         whitened = self._covariance.whiten(self._factor, deviations)[0]
         return np.asarray(np.sqrt((whitened**2).sum(axis=1)).reshape(points.shape[:-1]))
 
-    def rvs(self, size: int = 1, random_state: Any = None) -> Array:
+    def rvs(self, size: Any = 1, random_state: Any = None) -> Array:
         """Draw rows, (size, d)."""
-        random = np.random.default_rng(random_state)
+        if not isinstance(size, int | np.integer) or size < 0:
+            raise InputError(f"size is {size!r}; give a whole number of rows, 0 or more")
+        try:
+            random = np.random.default_rng(random_state)
+        except (TypeError, ValueError):
+            raise InputError(f"random_state is {random_state!r}; give a whole number, a generator or None") from None
         lower = np.linalg.cholesky(self._dense())
         return np.asarray(self.mean + random.standard_normal((size, len(self.mean))) @ lower.T)
 
@@ -109,9 +119,11 @@ class MultivariateNormal:
         rest = np.setdiff1d(np.arange(len(self.mean)), known)
         if len(rest) == 0:
             raise InputError("all columns are given; leave at least one to be distributed")
+        given = numbers("values", values)
+        if given.shape not in ((), known.shape) or not np.isfinite(given).all():
+            raise InputError(f"values are {values!r}; give a finite number for each of the {len(known)} given columns")
         if self.cov.ndim < 2:
             return self.marginal(rest)  # uncorrelated columns say nothing of each other
-        given = np.broadcast_to(np.asarray(values, np.float64), known.shape)
         solved = cho_solve(cho_factor(self.cov[np.ix_(known, known)]), self.cov[np.ix_(known, rest)]).T
         cov = self.cov[np.ix_(rest, rest)] - solved @ self.cov[np.ix_(known, rest)]
         return MultivariateNormal(self.mean[rest] + solved @ (given - self.mean[known]), (cov + cov.T) / 2)

@@ -15,7 +15,7 @@ from dask_em.plan import ModelSize, Plan, plan
 from dask_em.reduction import Reducer
 from dask_em.storage import Source, open_source
 
-__all__ = ["is_lazy", "planned", "reading", "require_table", "source_of"]
+__all__ = ["is_lazy", "planned", "reading", "source_of", "table"]
 
 
 def source_of(data: Any, columns: Sequence[str] | None = None, sample_weight: Any = None) -> Source:
@@ -34,7 +34,7 @@ def source_of(data: Any, columns: Sequence[str] | None = None, sample_weight: An
         The data cannot be used; the message says why.
     """
     opener = collection_source if is_collection(data) else open_source
-    return opener(data, columns=columns if _has_columns(data) else None, weights=sample_weight)
+    return opener(_rows_in_memory(data), columns=columns if _has_columns(data) else None, weights=sample_weight)
 
 
 def _has_columns(data: Any) -> bool:
@@ -42,14 +42,33 @@ def _has_columns(data: Any) -> bool:
     return hasattr(data, "columns") or isinstance(data, str | Path)
 
 
-def require_table(data: Any) -> None:
-    """Refuse an array in memory that is not rows and columns, in scikit-learn's words."""
-    if isinstance(data, np.ndarray | list | tuple) and np.ndim(data) == 1:
+def _rows_in_memory(data: Any) -> Any:
+    """Return a list as an array; refuse what no array of rows can be, in scikit-learn's words where it has some."""
+    if not isinstance(data, np.ndarray | list | tuple):
+        return data
+    try:
+        array = data if isinstance(data, np.ndarray) else np.asarray(data)
+    except ValueError:
+        raise InputError("the rows of the list are not of equal length; give each the same columns") from None
+    if array.dtype.kind == "c":
+        raise InputError("Complex data not supported: give real numbers, the two parts as columns for example")
+    if array.ndim == 2 and array.shape[1] == 0:
+        raise InputError(
+            f"Found array with 0 feature(s) (shape={array.shape}) while a minimum of 1 is required; give a column"
+        )
+    return array
+
+
+def table(data: Any) -> Any:
+    """Return the data; refuse an array in memory that is not rows and columns, in scikit-learn's words."""
+    data = _rows_in_memory(data)
+    if isinstance(data, np.ndarray) and data.ndim == 1:
         raise InputError(
             f"Expected 2D array, got 1D array instead:\narray={data}.\nReshape your data either using "
             "array.reshape(-1, 1) if your data has a single feature or array.reshape(1, -1) if it contains a single "
             "sample."
         )
+    return data
 
 
 def is_lazy(data: Any) -> bool:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,28 @@ def test_every_constructor_argument_survives_a_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.means_init, means)
     assert again.random_state is None
     assert again.sample(5)[0].shape == (5, 4)
+
+
+@pytest.mark.parametrize("make", [np.array, list, pd.DataFrame, da.array])
+def test_a_given_start_of_any_kind_survives_a_file(make: Any, tmp_path: Path) -> None:
+    precisions = np.ones((2, 4))
+    settings = {"means_init": make(X[:2]), "precisions_init": make(precisions), "weights_init": np.array([0.5, 0.5])}
+    GaussianMixture(2, covariance_type="diag", random_state=0, **settings).fit(X).save(tmp_path / "model.npz")
+    again = dask_em.load(tmp_path / "model.npz")
+    np.testing.assert_array_equal(again.means_init, X[:2])
+    np.testing.assert_array_equal(again.precisions_init, precisions)
+    np.testing.assert_array_equal(again.weights_init, [0.5, 0.5])
+    assert again.fit(X).converged_
+
+
+def test_draws_need_no_matrix_for_each_row() -> None:
+    x = np.random.default_rng(0).standard_normal((200, 50))
+    model = GaussianMixture(2, random_state=0).fit(x)
+    tracemalloc.start()
+    drawn, _ = model.sample(5000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * drawn.nbytes
 
 
 def test_draws_are_of_the_fitted_model_whatever_is_set_since() -> None:
@@ -93,3 +117,28 @@ def test_a_frame_without_names_can_be_fitted_and_used() -> None:
 def test_a_normal_without_spread_in_a_direction_is_refused(covariance_type: str, x: Any) -> None:
     with pytest.raises(InputError, match="has no spread in some direction"):
         MultivariateNormal.fit(x, covariance_type=covariance_type)
+
+
+NONSENSE: list[tuple[Callable[[GaussianMixture], Any], str]] = [
+    (lambda _: dask_em.load(None), "the model file is None; give its path"),  # type: ignore[arg-type]  # on purpose
+    (lambda model: model.save(None), "the model file is None; give its path"),
+    (lambda model: model.predict([[1, 2, 3, 4], [1, 2]]), "the rows of the list are not of equal length"),
+    (lambda model: model.predict_to(X, "answer.zarr", what=["labels"]), "nothing that a mixture predicts"),
+    (lambda _: GaussianMixture(missing=np.array([1, 2])).fit(X), "missing=.* is not available yet; leave it at"),
+    (lambda _: GaussianMixture(stop_on=np.array([1, 2])).fit(X), "no stopping rule"),
+    (lambda _: GaussianMixture(1, means_init=[["a"] * 4]).fit(X), "'means' cannot be read as real numbers"),
+    (lambda _: GaussianMixture().fit(X + 1j), "Complex data not supported"),
+    (lambda _: GaussianMixture().fit(X[:, :0]), r"0 feature\(s\) \(shape=\(600, 0\)\) while a minimum of 1"),
+]
+
+
+@pytest.mark.parametrize(("ask", "sentence"), NONSENSE, ids=[sentence for _, sentence in NONSENSE])
+def test_nonsense_is_refused_with_a_sentence(ask: Callable[[GaussianMixture], Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        ask(GaussianMixture(2, random_state=0).fit(X))
+
+
+def test_numbers_in_an_object_array_are_numbers() -> None:
+    model = GaussianMixture(2, random_state=0).fit(X)
+    np.testing.assert_array_equal(GaussianMixture(2, random_state=0).fit(X.astype(object)).means_, model.means_)
+    np.testing.assert_array_equal(model.predict(X.astype(object)), model.predict(X))

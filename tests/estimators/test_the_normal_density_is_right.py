@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import dask.array as da
@@ -85,6 +86,37 @@ def test_a_dask_array_gets_a_dask_array() -> None:
 def test_what_is_no_normal_is_refused(mean: Any, cov: Any, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         MultivariateNormal(mean, cov)
+
+
+@pytest.mark.parametrize("x", [1.0, [1.0, 2.0, 3.0], [[1.0], [2.0]], [1.0]])
+def test_of_one_column_a_number_is_a_row_as_for_scipy(x: Any) -> None:
+    ours, theirs = MultivariateNormal(0.5, 2.0), stats.multivariate_normal(0.5, 2.0)
+    assert np.shape(ours.logpdf(x)) == np.shape(theirs.logpdf(x)) or np.size(x) == 1
+    np.testing.assert_allclose(ours.logpdf(x), theirs.logpdf(x), rtol=1e-12)
+    np.testing.assert_allclose(ours.pdf(x), theirs.pdf(x), rtol=1e-12)
+
+
+BAD: list[tuple[Callable[[MultivariateNormal], Any], str]] = [
+    (lambda _: MultivariateNormal("a"), "mean cannot be read as real numbers"),
+    (lambda _: MultivariateNormal([[1], [2, 3]]), "mean cannot be read as real numbers"),
+    (lambda _: MultivariateNormal([0], "x"), "cov cannot be read as real numbers"),
+    (lambda _: MultivariateNormal([1j]), "mean cannot be read as real numbers"),
+    (lambda _: MultivariateNormal([]), r"mean has shape \(0,\)"),
+    (lambda density: density.rvs(-1), "size is -1; give a whole number of rows"),
+    (lambda density: density.rvs(2.5), "size is 2.5; give a whole number of rows"),
+    (lambda density: density.rvs(2, "x"), "random_state is 'x'; give a whole number, a generator or None"),
+    (lambda density: density.conditional([0], [3, 4]), "give a finite number for each of the 1 given columns"),
+    (lambda density: density.conditional([0], [np.nan]), "give a finite number for each of the 1 given columns"),
+    (lambda density: density.conditional([0], ["a"]), "values cannot be read as real numbers"),
+    (lambda density: density.logpdf("a"), "x cannot be read as real numbers"),
+    (lambda density: density.fit(POINTS, covariance_type=["full"]), "covariance_type is .* none of ours"),
+]
+
+
+@pytest.mark.parametrize(("ask", "sentence"), BAD, ids=[sentence for _, sentence in BAD])
+def test_nonsense_is_refused_with_a_sentence(ask: Callable[[MultivariateNormal], Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        ask(MultivariateNormal(MEAN, FULL))
 
 
 def test_bad_questions_are_refused() -> None:
