@@ -85,7 +85,11 @@ class Model(BaseModel):
         1e-6, ge=0, description="Added to the diagonal of each covariance, in squared units of the data."
     )
     precision: Literal["float64"] = Field("float64", description="The arithmetic of the kernel.")
-    reseed: Literal[False] = Field(False, description=COMING)
+    reseed: bool = Field(
+        False,
+        description="Move a component that empties or collapses to where the data is worst explained; "
+        "false: keep it, and tell.",
+    )
 
 
 class Fit(BaseModel):

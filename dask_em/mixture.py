@@ -13,11 +13,13 @@ from dask_em.parameters import Parameters
 from dask_em.rows import Frame, Rows
 from dask_em.statistics import Statistics
 
-__all__ = ["Free", "Mixture", "MixtureParameters", "MixtureStatistics", "PreparedMixture"]
+__all__ = ["TINY", "Free", "Mixture", "MixtureParameters", "MixtureStatistics", "PreparedMixture"]
 
 Array = np.ndarray[Any, Any]
 F = TypeVar("F", bound=Family[Any, Any])
+LEAST = -1e300  # of a log-density: beyond it all components are equally far
 NEGLIGIBLE = 1e-17  # responsibilities below it are set to zero: subnormal products are several times slower
+EMPTY = 10 * float(np.finfo(np.float64).eps)  # of all rows: a component with less is empty
 TINY = 1e-300  # the least weight: its logarithm is finite
 
 
@@ -72,6 +74,7 @@ class PreparedMixture:
         k, n = log_joint.shape
         space = rows.workspace  # tiles reuse their memory: the allocator's pages cost as much as the exponentials
         log_joint += self.log_weights[:, None]
+        np.maximum(log_joint, LEAST, out=log_joint)
         largest = log_joint.max(axis=0, out=space.array("largest", (n,)))
         log_joint -= largest
         resp = np.exp(log_joint, out=log_joint)
@@ -111,6 +114,10 @@ class Mixture(Generic[F]):
         return MixtureParameters(
             self.weights.maximize(stats.counts), self.components.maximize(stats.components, params.components)
         )
+
+    def emptied(self, params: MixtureParameters) -> Array:
+        """Say which components have no rows left, (k,) bool."""
+        return np.asarray(params.weights <= EMPTY)
 
     def collapsed(self, params: MixtureParameters) -> Array:
         """Say which components have collapsed, (k,) bool."""

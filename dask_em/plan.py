@@ -23,10 +23,15 @@ MEBIBYTE = 2**20
 BLOCK_BYTES = 256 * MEBIBYTE
 BLOCK_BYTES_MOST = 4096 * MEBIBYTE
 BLOCKS_MOST = 32_768  # or thereabouts: whole atoms do not always fit
-BLOCK_SECONDS, BLOCK_FLOPS = 10.0, 20e9  # at most about ten seconds of one core
-BLOCK_ROWS, BLOCKS_EASY = 16_384, 64  # as many blocks as this, while each keeps so many rows
-BLOCKS_LEAST = 8  # five blocks on two workers would split 3:2
-TILE_BYTES, TILE_LEAST, TILE_MOST = 4 * MEBIBYTE, 512, 8_192  # features of a tile stay near the L2 cache
+BLOCK_SECONDS = 10.0  # at most about so much work of one core
+BLOCK_ROWS, BLOCK_WORTH, BLOCKS_EASY = (
+    32_768,
+    5e-3,
+    64,
+)  # as many blocks as this, while each has so many rows or seconds
+BLOCKS_LEAST, BLOCK_LEAST = 12, 2_048  # blocks, and rows of one: five blocks on two workers would split 3:2
+TILE_BYTES, TILE_LEAST, TILE_MOST = 4 * MEBIBYTE, 768, 6_144  # features of a tile stay near the L2 cache; 96 divides it
+SECONDS_A_PRODUCT, SECONDS_A_COMPONENT = 4e-11, 4e-9  # of one core and one row, in the compiled kernel, float64
 SLAB_BYTES, SLAB_MOST = 16 * MEBIBYTE, 65_536
 DECODE_SECONDS_A_BYTE = 1.3e-9  # of one core, Zarr's default codec: what cutting an atom in two costs again
 DECODE_AGAIN = 0.1  # of the kernel's time may go into decoding cut atoms once more
@@ -52,6 +57,10 @@ class ModelSize:
         while tile < TILE_MOST and 2 * tile * self.products * 8 <= TILE_BYTES:
             tile *= 2
         return tile
+
+    def seconds(self, rows: int) -> float:
+        """Return about how long one core takes for one pass."""
+        return rows * self.components * (SECONDS_A_PRODUCT * self.products + SECONDS_A_COMPONENT)
 
     def flops(self, rows: int) -> float:
         """Return the floating-point operations of one pass: two matrix products."""
@@ -137,7 +146,10 @@ def _ends_of_blocks(atoms: Sequence[Atom], rows: int, size: ModelSize) -> Iterat
     """Yield where each block ends: whole atoms joined up to the size wanted, atoms cut only where it pays."""
     nbytes = sum(atom.nbytes for atom in atoms)
     needed, wanted = _block_counts(rows, nbytes, size)
-    cheap = 1 + int(DECODE_AGAIN * size.flops(rows) / BLOCK_FLOPS / (DECODE_SECONDS_A_BYTE * max(nbytes, 1)))
+    if all(atom.divisible for atom in atoms):
+        yield from (rows * (i + 1) // wanted for i in range(wanted))
+        return
+    cheap = 1 + int(DECODE_AGAIN * size.seconds(rows) / (DECODE_SECONDS_A_BYTE * max(nbytes, 1)))
     first = end = 0
     for atom in atoms:
         n = atom.rows or 0
@@ -154,9 +166,13 @@ def _ends_of_blocks(atoms: Sequence[Atom], rows: int, size: ModelSize) -> Iterat
 def _block_counts(rows: int, nbytes: int, size: ModelSize) -> tuple[int, int]:
     """Return how many blocks memory, work and two workers need, and how many are wanted."""
     largest = min(max(BLOCK_BYTES, 50 * size.statistics_bytes, nbytes // BLOCKS_MOST), BLOCK_BYTES_MOST)
-    by_work = min(int(size.flops(rows) / (BLOCK_SECONDS * BLOCK_FLOPS)) + 1, BLOCKS_MOST)
+    by_work = min(int(size.seconds(rows) / BLOCK_SECONDS) + 1, BLOCKS_MOST)
     needed = min(max(-(-nbytes // largest), by_work, min(BLOCKS_LEAST, rows // size.tile_rows), 1), rows)
-    return needed, max(needed, min(BLOCKS_EASY, rows // BLOCK_ROWS))
+    worthwhile = min(int(size.seconds(rows) / BLOCK_WORTH), rows // BLOCK_LEAST)
+    wanted = max(needed, min(BLOCKS_EASY, max(rows // BLOCK_ROWS, worthwhile)))
+    return needed, min(
+        -(-wanted // 4) * 4 if wanted > BLOCKS_LEAST else wanted, rows
+    )  # two or four workers end together
 
 
 def _slab_rows(row_bytes: int, tile: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,18 +37,29 @@ class Schema:
 
 
 class Workspace:
-    """Buffers that tiles reuse. One thread owns a workspace; contents do not survive the next request."""
+    """Buffers that tiles reuse, and what was derived from a pass's parameters. One thread owns a workspace."""
 
     def __init__(self) -> None:
         self._buffers: dict[Any, Array] = {}
+        self._derived: dict[Any, tuple[Any, Any]] = {}
 
     def array(self, key: Any, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
-        """Return an uninitialised C-contiguous array; the same memory for the same key while it is large enough."""
+        """Return an uninitialised C-contiguous array; the same memory for the same key while it is large enough.
+
+        Contents do not survive the next request for the key.
+        """
         size = int(np.prod(shape))
         buffer = self._buffers.get((key, dtype))
         if buffer is None or buffer.size < size:
             buffer = self._buffers[key, dtype] = np.empty(size, dtype)
         return buffer[:size].reshape(shape)
+
+    def derived(self, key: Any, source: Any, make: Callable[[], Any]) -> Any:
+        """Return what ``make`` makes of ``source``; it is made again when another source comes for the key."""
+        entry = self._derived.get(key)
+        if entry is None or entry[0] is not source:
+            entry = self._derived[key] = (source, make())
+        return entry[1]
 
 
 @dataclass(frozen=True)

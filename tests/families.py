@@ -42,4 +42,5 @@ CASES = [
     *(Case(f"gaussian-{name}", Gaussian(c, 0.0), clouds, move=far) for name, c in COVARIANCES.items()),
     *(Case(f"gaussian-{name}-one-column", Gaussian(c, 0.0), one_column, 2, far) for name, c in COVARIANCES.items()),
     *(Case(f"gaussian-{name}-regularised", Gaussian(c, 1e-2), clouds, rises=False) for name, c in COVARIANCES.items()),
+    *(Case(f"gaussian-{name}-blurred", Gaussian(c, 1e-2, blurred=True), clouds) for name, c in COVARIANCES.items()),
 ]

@@ -59,6 +59,7 @@ def good(tmp_path: Path) -> Path:
         ("model.components", "is no override; write it as section.key=value, such as fit.seed=1"),
         ("seed=1", "is no override; write it as section.key=value, such as fit.seed=1"),
         ("fit.seed.x.y=1", "known are"),
+        ("model.reseed=1", "model.reseed is 1; it must be true or false"),
         ("fit.seed=[", "--set fit.seed=[, line 1, column 2 is not valid YAML"),
     ],
 )
@@ -78,7 +79,6 @@ def test_of_a_value(good: Path, override: str, sentence: str) -> None:
         ("data.ids=name", "left out"),
         ("data.spool=/tmp", "left out"),
         ("model.precision=auto", "'float64'"),
-        ("model.reseed=true", "false"),
         ("fit.accelerate=true", "false"),
         ("fit.max_minutes=5", "left out"),
         ("fit.holdout=0.1", "left out"),
@@ -144,9 +144,16 @@ def test_once_for_each_fault(good: Path) -> None:
 def test_and_overrides_take_yaml_values(good: Path) -> None:
     config = load_config(
         good,
-        ["fit.tolerance=1e-5", "data.columns=[on, b]", "cluster.kind=none", "data.storage_options.anon=true"],
+        [
+            "fit.tolerance=1e-5",
+            "model.reseed=true",
+            "data.columns=[on, b]",
+            "cluster.kind=none",
+            "data.storage_options.anon=true",
+        ],
     )
     assert config.fit.tolerance == 1e-5
+    assert config.model.reseed is True
     assert config.data.columns == ("on", "b")
     assert config.cluster.kind == "none"
     assert config.data.storage_options == {"anon": True}

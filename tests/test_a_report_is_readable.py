@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -49,6 +50,14 @@ def test_as_a_table_with_the_same_bits(tmp_path):
     assert [line["pass"] for line in lines] == ["1", "2", "3"]
     assert {line["restart"] for line in lines} == {"2"}
     assert {line["rows"] for line in lines} == {"1000"}
+
+
+def test_as_a_table_that_tells_what_became_of_components(tmp_path):
+    table, (first, second) = HistoryTable(tmp_path / "history.csv"), entries(2)
+    table.add(0, dataclasses.replace(first, fate=("component 3 emptied", "component 1 recovered")))
+    table.add(0, second)
+    with (tmp_path / "history.csv").open(newline="") as file:
+        assert [line["fate"] for line in csv.DictReader(file)] == ["component 3 emptied; component 1 recovered", ""]
 
 
 def test_as_a_summary_in_words():

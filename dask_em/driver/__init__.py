@@ -2,6 +2,7 @@
 
 from dask_em.driver.loop import iterate
 from dask_em.driver.outcome import Outcome
+from dask_em.driver.reseeding import Reseeding
 from dask_em.driver.state import Entry, Iteration, State, advance, propose
 from dask_em.driver.stopping import STOP_ON, Stopping
 
@@ -10,6 +11,7 @@ __all__ = [
     "Entry",
     "Iteration",
     "Outcome",
+    "Reseeding",
     "State",
     "Stopping",
     "advance",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
+from sklearn.exceptions import ConvergenceWarning
 
 from dask_em.errors import DataError, InputError, did_you_mean
 from dask_em.kernel import Survey, survey
@@ -112,7 +114,9 @@ def starts(
 
 def _kmeans(rows: Rows, components: int, random: np.random.RandomState) -> Array:
     means = KMeans(n_clusters=components, n_init=1, random_state=random)
-    return _indicator(means.fit(rows.values, sample_weight=rows.weight).labels_, components)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters: the fit tells of it
+        return _indicator(means.fit(rows.values, sample_weight=rows.weight).labels_, components)
 
 
 def _plus_plus(rows: Rows, components: int, random: np.random.RandomState) -> Array:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from dask_em._record import record, static
+from dask_em.driver import fates
 from dask_em.driver.outcome import Outcome
+from dask_em.driver.reseeding import Reseeding
 from dask_em.driver.stopping import Stopping
 from dask_em.errors import InternalError
 from dask_em.mixture import Mixture, MixtureParameters, MixtureStatistics
@@ -28,11 +28,12 @@ class Entry:
     log_likelihood: float  # nats per row
     objective: float  # log-likelihood plus log-prior, nats per row
     q: float  # Q(θt+1, θt), nats per row
-    gain: float  # Q(θt+1, θt) − Q(θt, θt): what the next pass gains at least, nats per row
+    gain: float  # Q(θt+1, θt) − Q(θt, θt): what the next pass gains at least if none was moved, nats per row
     change: float  # largest relative change of a parameter from θt to θt+1
     smallest: float  # the smallest expected number of rows of a component
     seconds: float = 0.0  # of the pass, shared with the other models in it
     bytes_read: int = 0
+    fate: tuple[str, ...] = ()  # a sentence for each component that fares otherwise than after the pass before
 
 
 @record
@@ -45,6 +46,8 @@ class State:
     stopping: Stopping = static()
     history: tuple[Entry, ...] = ()
     outcome: Outcome | None = None
+    standing: tuple[str, ...] = ()  # (k,), how each component fares after the last pass; empty: well
+    reseeding: Reseeding | None = None  # what it takes to move components that emptied or collapsed; None: keep them
 
     @property
     def running(self) -> bool:
@@ -55,6 +58,11 @@ class State:
     def objective(self) -> float:
         """The objective of the parameters that went into the last pass, nats per row."""
         return self.history[-1].objective if self.history else float("-inf")
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether a component has collapsed, so that the objective says little."""
+        return fates.COLLAPSED in self.standing
 
     def measured(self, seconds: float, bytes_read: int) -> State:
         """Return the state with the cost of its last pass noted."""
@@ -69,6 +77,14 @@ class Iteration:
     member: int  # which of the states
     entry: Entry
     state: State  # after the pass
+
+    def __str__(self) -> str:
+        told = (
+            f"start {self.member}, pass {self.entry.number}: "
+            f"log-likelihood {self.entry.log_likelihood:.6f} nats per row, "
+            f"change {self.entry.change:.2e}, {self.entry.seconds:.2f} s"
+        )
+        return "; ".join((told, *self.entry.fate))
 
 
 def propose(state: State) -> list[tuple[Mixture[Any], MixtureParameters]]:
@@ -86,11 +102,13 @@ def advance(state: State, statistics: Sequence[MixtureStatistics]) -> State:
     """
     (stats,) = statistics
     model, old = state.model, state.params
-    objective = model.objective(stats, old)
+    number, objective = len(state.history) + 1, model.objective(stats, old)
+    if not abs(objective) < float("inf"):
+        raise InternalError(f"the objective of pass {number} is {objective}; please report the data's shape")
     new = model.maximize(stats, old)
     q = model.q(stats, new)
     entry = Entry(
-        number=len(state.history) + 1,
+        number=number,
         rows=stats.rows,
         log_likelihood=stats.log_likelihood / stats.weight,
         objective=objective,
@@ -99,9 +117,29 @@ def advance(state: State, statistics: Sequence[MixtureStatistics]) -> State:
         change=model.change(new, old),
         smallest=float(stats.counts.min()),
     )
-    if not abs(objective) < float("inf"):
-        raise InternalError(f"the objective of pass {entry.number} is {objective}; please report the data's shape")
-    history = (*state.history, entry)
-    outcome = state.stopping.judge(entry.number, objective - state.objective, entry.change)
-    outcome = outcome and outcome.judged(np.flatnonzero(model.collapsed(new)).tolist())
-    return dataclasses.replace(state, params=new, history=history, outcome=outcome)
+    stepped = dataclasses.replace(state, params=new, history=(*state.history, entry))
+    return _judged(stepped, stats, objective - state.objective)
+
+
+def _judged(state: State, stats: MixtureStatistics, rise: float) -> State:
+    """Return the state with its components' fates told, moved where that is wanted, and the end where it is reached."""
+    entry, reseeding = state.history[-1], state.reseeding
+    standing = fates.standing(state.model, state.params, stats)
+    told = fates.news(state.standing, standing)
+    last = entry.number >= state.stopping.max_passes
+    chosen = [] if reseeding is None or last else reseeding.candidates(standing)
+    change, params, outcome = entry.change, state.params, None
+    if reseeding is not None and reseeding.moved:
+        rise = change = float("inf")  # the jump was no step
+        reseeding = reseeding.settled()
+    if reseeding is not None and chosen:
+        params, reseeding = reseeding.move(state.model, state.frame, params, chosen, standing)
+        standing = tuple("" if i in chosen else fate for i, fate in enumerate(standing))
+        told += tuple(f"component {i} was moved to where the data is worst explained" for i in chosen)
+    else:
+        outcome = state.stopping.judge(entry.number, rise, change)
+        outcome = outcome and fates.judged(outcome, standing, reseeding.moves if reseeding else ())
+    history = (*state.history[:-1], dataclasses.replace(entry, fate=told))
+    return dataclasses.replace(
+        state, params=params, history=history, outcome=outcome, standing=standing, reseeding=reseeding
+    )

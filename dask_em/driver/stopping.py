@@ -29,7 +29,7 @@ class Stopping:
         """Return how the fit ended, or None to go on.
 
         ``rise`` is the change of the objective since the last pass (nats per row, inf at first), ``change`` the
-        largest relative change of the parameters in this pass.
+        largest relative change of the parameters in this pass; neither says anything (inf) after a component was moved.
         """
         by_likelihood = self.stop_on == "log_likelihood"
         watched = abs(rise) if by_likelihood else change

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from dask_em.driver import Iteration, Outcome, State, Stopping, iterate
+from dask_em.driver import Iteration, Outcome, Reseeding, State, Stopping, iterate
 from dask_em.driver.initialization import examine, require_rows, sample_size, starts
 from dask_em.errors import InputError
 from dask_em.estimators.fitted import Fitted, model_size
 from dask_em.estimators.given import checked_means, checked_precisions, checked_weights, substitute
 from dask_em.estimators.reading import reading, source_of, table
 from dask_em.families import Covariance, Gaussian, GaussianParameters
+from dask_em.families.gaussian import extents
+from dask_em.kernel import Survey
 from dask_em.mixture import Free, Mixture, MixtureParameters
 from dask_em.reduction import Reducer
 from dask_em.rows import Frame
@@ -45,15 +48,19 @@ def fitting(start: Start, data: Any, sample_weight: Any, client: Any) -> Generat
     given = _given(start, features)
     restarts = 1 if start.previous or all(part is not None for part in given) else settings["n_init"]
     with reading(source, model_size(model, k, features, restarts), client) as reducer:
-        frame, weight, params = _begin(start, given, reducer, restarts)
+        survey = _examined(start, reducer)
+        frame = model.components.frame(survey.mean)
+        params = [_spanning(begin, survey) for begin in _begin(start, given, survey, frame, restarts)]
+        sample = survey.sample
+        reseeding = Reseeding.of(sample.values, sample.weight, k) if settings["reseed"] else None
         stopping = Stopping(float(settings["tol"]), str(settings["stop_on"]), settings["max_iter"])
         begun = None if stopping.max_passes else Outcome("fixed", "No pass was asked for: the model is its start.")
-        states = [State(model, frame, p, stopping, (), begun) for p in params]
+        states = [State(model, frame, p, stopping, outcome=begun, reseeding=reseeding) for p in params]
 
         def best() -> Fitted:
-            state = max(states, key=lambda s: s.objective)
+            state = max(states, key=lambda s: (not s.collapsed, s.objective))
             outcome = state.outcome or Outcome("stopped", "Stopped by the caller before convergence.")
-            return Fitted(model, frame, state.params, source.schema.names, weight, state.history, outcome)
+            return Fitted(model, frame, state.params, source.schema.names, survey.weight, state.history, outcome)
 
         if begun:
             yield None, best()
@@ -75,22 +82,32 @@ def _given(start: Start, features: int) -> Given:
     )
 
 
-def _begin(start: Start, given: Given, reducer: Reducer, restarts: int) -> tuple[Frame, float, list[MixtureParameters]]:
-    """Take pass 0 and return the frame, the rows' total weight, and where each start begins."""
-    model, settings, k = start.model, start.settings, start.settings["n_components"]
-    features = reducer.layout.source.schema.features
+def _examined(start: Start, reducer: Reducer) -> Survey:
+    """Take pass 0."""
+    features, k = reducer.layout.source.schema.features, start.settings["n_components"]
     parameters = k + k * features + start.covariance.degrees_of_freedom(k, features)
     survey = examine(reducer, sample_size(features, parameters), int(start.random.randint(2**31)))
     require_rows(survey, k)
-    frame = model.components.frame(survey.mean)
+    return survey
+
+
+def _begin(start: Start, given: Given, survey: Survey, frame: Frame, restarts: int) -> list[MixtureParameters]:
+    """Return where each start begins."""
+    model, settings, k = start.model, start.settings, start.settings["n_components"]
     if start.previous is not None:
-        return frame, survey.weight, [_moved(start.previous, frame, start.covariance, k, features)]
+        return [_moved(start.previous, frame, start.covariance, k, len(frame.centre))]
     weights, means, covariances = given
     if weights is not None and means is not None and covariances is not None:
-        return frame, survey.weight, [MixtureParameters(weights, GaussianParameters(frame.enter(means), covariances))]
+        return [MixtureParameters(weights, GaussianParameters(frame.enter(means), covariances))]
     seeds = [np.random.RandomState(start.random.randint(2**31)) for _ in range(restarts)]
     found = starts(model, survey, frame, k, settings["init_params"], seeds)
-    return frame, survey.weight, [substitute(params, frame, *given) for params in found]
+    return [substitute(params, frame, *given) for params in found]
+
+
+def _spanning(params: MixtureParameters, survey: Survey) -> MixtureParameters:
+    """Return the start with the data's extent noted, which is exact in pass 0."""
+    extent = extents(survey.extremes.low, survey.extremes.high)
+    return dataclasses.replace(params, components=dataclasses.replace(params.components, extent=extent))
 
 
 def _moved(previous: Fitted, frame: Frame, covariance: Covariance, components: int, features: int) -> MixtureParameters:
@@ -120,7 +137,7 @@ def single(covariance: Covariance, data: Any, sample_weight: Any, client: Any) -
         require_rows(survey, 1)
         frame = model.components.frame(survey.mean)
         unit = covariance.add(np.zeros(covariance.shape(1, features)), 1.0)
-        begun = MixtureParameters(np.ones(1), GaussianParameters(np.zeros((1, features)), unit))
+        begun = _spanning(MixtureParameters(np.ones(1), GaussianParameters(np.zeros((1, features)), unit)), survey)
         (iteration,) = iterate([State(model, frame, begun, Stopping(0.0, max_passes=1))], reducer)
     components = iteration.state.params.components
     if model.components.collapsed(components).any():

@@ -33,9 +33,9 @@ LATER: dict[str, tuple[Any, ...]] = {  # arguments whose other values are not th
     "missing": ("error",),
     "precision": ("float64",),
     "reproducible": ("warn",),
-    "reseed": (False,),
     "max_minutes": (None,),
 }
+CONSTRAINTS = SklearnGaussianMixture._parameter_constraints | {"reseed": ["boolean"]}  # noqa: SLF001  # the same errors
 
 
 class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -68,7 +68,9 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # sci
     verbose, verbose_interval : int
         Print every so many passes.
     stop_on : {"log_likelihood", "parameters"}, default "log_likelihood"
-    accelerate, missing, precision, reproducible, reseed, max_minutes
+    reseed : bool, default False
+        Move a component that empties or collapses to where the data is worst explained, at most three times.
+    accelerate, missing, precision, reproducible, max_minutes
         Reserved; only the default values are available yet.
 
     Attributes
@@ -81,7 +83,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # sci
     lower_bound_, lower_bounds_ : float, list of float
         Log-likelihood, nats per row, of the parameters that went into the last pass, into each pass.
     history_ : tuple of Entry
-        One entry a pass: log-likelihood per row, gain, Q, largest parameter change, seconds, bytes read.
+        One entry a pass: log-likelihood per row, gain, Q, largest change, fate of components, seconds, bytes read.
     outcome_ : Outcome
         How the fit ended, in a sentence.
     bic_ : float
@@ -94,7 +96,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # sci
     Dempster, Laird and Rubin (1977), "Maximum likelihood from incomplete data via the EM algorithm", JRSS B 39:1–38.
     """
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = SklearnGaussianMixture._parameter_constraints  # noqa: SLF001  # the same errors
+    _parameter_constraints: ClassVar[dict[str, Any]] = CONSTRAINTS
 
     def __init__(  # noqa: PLR0913  # scikit-learn's arguments and ours
         self,
@@ -160,11 +162,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # sci
         """
         for iteration in self.iterate(X, sample_weight=sample_weight):
             if self.verbose and iteration.entry.number % self.verbose_interval == 0:
-                print(  # noqa: T201  # verbose is asked for
-                    f"start {iteration.member}, pass {iteration.entry.number}: "
-                    f"log-likelihood {iteration.entry.log_likelihood:.6f} nats per row, "
-                    f"change {iteration.entry.change:.2e}, {iteration.entry.seconds:.2f} s"
-                )
+                print(iteration)  # noqa: T201  # verbose is asked for
         if not self.converged_ and self.max_iter > 0:
             warnings.warn(self.outcome_.sentence, ConvergenceWarning, stacklevel=2)
         return self

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -86,15 +87,20 @@ class Threads:
                 raise _Stopped
             return kernel(rows)
 
-        pool = ThreadPoolExecutor(self.threads, "dask_em", limit_this_thread)
         waiting: deque[Future[V]] = deque()
         try:
             for block in self.layout.blocks:
-                waiting.append(pool.submit(task, block, guarded))
+                waiting.append(self._pool.submit(task, block, guarded))
                 if len(waiting) == AHEAD * self.threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
-        finally:
+        except BaseException:
             stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
+            self.__dict__.pop("_pool").shutdown(wait=True, cancel_futures=True)
+            raise
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        """The threads, which live from pass to pass and end with this reducer."""
+        return ThreadPoolExecutor(self.threads, "dask_em", limit_this_thread)

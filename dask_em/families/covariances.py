@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dask_em._record import record
-from dask_em.families.factors import repaired, upper_factor
+from dask_em.families.factors import floored, upper_factor
 from dask_em.families.features import Linear, Products
 from dask_em.family import FeatureMap, ProductStatistics
 
@@ -73,8 +73,8 @@ class Covariance(ABC):
         """Return the quadratic products Σ r q(y), (P−1−d,); ``out`` (d, n) is room to work in."""
 
     @abstractmethod
-    def repair(self, covariances: Array, previous: Array) -> tuple[Array, Array]:
-        """Return covariances that have a factor, and which components had none: a collapsed one keeps its previous.
+    def bound(self, covariances: Array, least: Array) -> tuple[Array, Array]:
+        """Return the best covariances with at least these variances (k, d) in all directions, and which had less, (k,).
 
         Without any spread in a direction the likelihood has no maximum.
         """
@@ -84,12 +84,20 @@ class Covariance(ABC):
         """Return ``others`` for the chosen components (k,); a covariance that belongs to all of them stays."""
 
     @abstractmethod
+    def pool(self, covariances: Array, weights: Array) -> Array:
+        """Return covariances that are all the mean of these, weighted by ``weights`` (k,)."""
+
+    @abstractmethod
     def few(self, components: int, features: int) -> bool:
         """Say whether components are so few that a product for each is cheaper than building all features."""
 
     @abstractmethod
     def rows_needed(self, features: int) -> int:
         """Return how many rows a component needs for a covariance of its own."""
+
+    @abstractmethod
+    def diagonals(self, matrices: Array, components: int, features: int) -> Array:
+        """Return the diagonals of covariances or precisions, (k, d)."""
 
     @abstractmethod
     def dense(self, covariances: Array, components: int, features: int) -> Array:
@@ -144,18 +152,25 @@ class Full(Covariance):
     def gather(self, y: Array, resp: Array, out: Array) -> Array:
         return np.asarray((np.multiply(y, resp, out=out) @ y.T)[np.triu_indices(len(y))])
 
-    def repair(self, covariances: Array, previous: Array) -> tuple[Array, Array]:
-        both = [repaired(c, p) for c, p in zip(covariances, previous, strict=True)]
+    def bound(self, covariances: Array, least: Array) -> tuple[Array, Array]:
+        both = [floored(c, at_least) for c, at_least in zip(covariances, least, strict=True)]
         return np.stack([c for c, _ in both]), np.array([collapsed for _, collapsed in both])
 
     def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
         return np.where(chosen[:, None, None], others, covariances)
+
+    def pool(self, covariances: Array, weights: Array) -> Array:
+        mean = np.tensordot(weights / weights.sum(), covariances, axes=1)
+        return np.broadcast_to(mean, covariances.shape)
 
     def few(self, components: int, features: int) -> bool:
         return 4 * components <= features
 
     def rows_needed(self, features: int) -> int:
         return features + 1
+
+    def diagonals(self, matrices: Array, components: int, features: int) -> Array:
+        return np.diagonal(matrices, axis1=1, axis2=2)
 
     def dense(self, covariances: Array, components: int, features: int) -> Array:
         return covariances
@@ -205,11 +220,14 @@ class Tied(Covariance):
     def gather(self, y: Array, resp: Array, out: Array) -> Array:
         return np.empty(0)  # one scatter for all: the form gathers it
 
-    def repair(self, covariances: Array, previous: Array) -> tuple[Array, Array]:
-        covariances, collapsed = repaired(covariances, previous)
-        return covariances, np.array(collapsed)
+    def bound(self, covariances: Array, least: Array) -> tuple[Array, Array]:
+        covariances, collapsed = floored(covariances, least.min(axis=0))
+        return covariances, np.full(len(least), collapsed)
 
     def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
+        return covariances
+
+    def pool(self, covariances: Array, weights: Array) -> Array:
         return covariances
 
     def few(self, components: int, features: int) -> bool:
@@ -217,6 +235,9 @@ class Tied(Covariance):
 
     def rows_needed(self, features: int) -> int:
         return 0
+
+    def diagonals(self, matrices: Array, components: int, features: int) -> Array:
+        return np.broadcast_to(np.diagonal(matrices), (components, features))
 
     def dense(self, covariances: Array, components: int, features: int) -> Array:
         return np.broadcast_to(covariances, (components, features, features))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,19 @@ import numpy as np
 from dask_em._record import record
 from dask_em.families.covariances import Covariance, Full
 from dask_em.families.factored import FactoredForm
+from dask_em.families.factors import least_variances, upper_factor
 from dask_em.family import Geometry, ProductFamily, ProductForm, ProductStatistics, inner
 from dask_em.parameters import Parameters
 from dask_em.rows import Frame, Rows
 
-__all__ = ["Gaussian", "GaussianGeometry", "GaussianParameters"]
+__all__ = ["Gaussian", "GaussianGeometry", "GaussianParameters", "extents"]
 
 Array = np.ndarray[Any, Any]
 LOG_2PI = float(np.log(2 * np.pi))
 TILE = 1024  # rows of the sample that are looked at together
 EPS = float(np.finfo(np.float64).eps)
 EMPTY = 10 * EPS  # of all rows: a component with less is empty
+SMALLEST = 1e-250  # of a squared half-range: less is no spread
 ACCURATE = 1e-7  # nats: the error that the product form may make in a log-density
 
 
@@ -31,17 +34,36 @@ class GaussianParameters(Parameters):
     means: Array  # (k, d)
     covariances: Array
     collapsed: Array | None = None  # (k,) bool, components whose likelihood has no maximum; None: not judged yet
+    extent: Array | None = None  # (d,), squared half-range of the data in each column; None: that of the parameters
+    narrowest: Array | None = None  # (k, d), the smallest variances that each component has had; None: its own
+
+    def factor(self, covariance: Covariance) -> Array:
+        """Return U, found once: a pass's end and the next one's beginning ask for it."""
+        if covariance not in self._factors:
+            self._factors[covariance] = covariance.factor(self.covariances)
+        return self._factors[covariance]
+
+    @cached_property
+    def _factors(self) -> dict[Covariance, Array]:
+        return {}
 
 
 @record
 class Gaussian(ProductFamily[GaussianParameters]):
     """N(μ_k, Σ_k): log p_k(x) = −½ (d log 2π + log det Σ_k + (x−μ_k)ᵀ Σ_k⁻¹ (x−μ_k)).
 
-    The M-step is Dempster, Laird and Rubin (1977) with ``regularization`` added to every variance after it.
+    The M-step is Dempster, Laird and Rubin (1977) with ``regularization`` λ added to every variance after it, as in
+    scikit-learn, and every covariance kept at or above a bound that only rounding makes necessary.
+
+    ``blurred``: each log-density has the term −(λ/2) tr Σ_k⁻¹. The expected complete-data log-likelihood is then
+    Σ_k −(N_k/2) (log det Σ_k + tr Σ_k⁻¹(S_k + λI)), whose maximum is Σ_k = S_k + λI: the same step, now the exact
+    M-step of what is maximised, so that no step lowers it. (Noise of variance λ in the rows would take as much from
+    a component's log-density, on average.)
     """
 
     covariance: Covariance = dataclasses.field(default_factory=Full)
     regularization: float = 1e-6  # squared units of the data
+    blurred: bool = False
 
     def frame(self, mean: Array) -> Frame:
         return Frame(np.asarray(mean, np.float64))
@@ -51,13 +73,13 @@ class Gaussian(ProductFamily[GaussianParameters]):
         k, d = len(resp), rows.values.shape[1]
         unit = self.covariance.add(np.zeros(self.covariance.shape(k, d)), 1.0)
         whole = self._gather(rows, np.full((k, len(rows)), 1 / k))
-        broad = self.maximize(whole, GaussianParameters(np.zeros((k, d)), unit))
+        extent = extents(rows.values.min(axis=0), rows.values.max(axis=0))
+        broad = self.maximize(whole, GaussianParameters(np.zeros((k, d)), unit, None, extent, np.tile(extent, (k, 1))))
         stats = self._gather(rows, resp)
         params = self.maximize(stats, broad)
         starved = stats.counts * len(rows) < self.covariance.rows_needed(d) * rows.weight.sum()
-        return GaussianParameters(
-            params.means, self.covariance.replace(starved, params.covariances, broad.covariances), broad.collapsed
-        )
+        covariances = self.covariance.replace(starved, params.covariances, broad.covariances)
+        return GaussianParameters(params.means, covariances, None, extent)
 
     def _gather(self, rows: Rows, resp: Array) -> ProductStatistics:
         k, d = len(resp), rows.values.shape[1]
@@ -72,41 +94,29 @@ class Gaussian(ProductFamily[GaussianParameters]):
             total = total + part
         return total
 
-    def prepare(self, params: GaussianParameters, frame: Frame) -> ProductForm | FactoredForm:
+    def prepare(self, params: GaussianParameters, frame: Frame) -> FactoredForm:
+        form = self.factored_form(params, frame)
         few = self.covariance.few(*params.means.shape)
-        form = None if few else self.product_form(params, frame)
-        return self.factored_form(params, frame) if form is None or self.error(form, params) > ACCURATE else form
+        return dataclasses.replace(form, accurate=not few and self.error(form, params) <= ACCURATE)
 
-    def error(self, form: ProductForm, params: GaussianParameters) -> float:
+    def error(self, form: FactoredForm, params: GaussianParameters) -> float:
         """Return a bound of the product form's error in a log-density, nats: 4 ε Σ_j |a_kj| mean |φ_j|, worst k.
 
         Means over the rows are bounded by the components' own second moments (Cauchy and Schwarz).
         """
         k, d = params.means.shape
-        variances = np.diagonal(self.covariance.dense(params.covariances, k, d), axis1=1, axis2=2)
-        size = np.sqrt((variances + params.means**2).mean(axis=0))
-        features = np.ones(self.covariance.feature_map.size(d))
-        features[1 : 1 + d] = size
-        self.covariance.feature_map.build(size[:, None], features[:, None])
-        error = (np.abs(form.natural) @ features).max()
-        if form.shared is not None:
-            error += 0.5 * size @ np.abs(form.shared) @ size
-        return float(4 * EPS * error)
+        size = np.sqrt((self.covariance.diagonals(params.covariances, k, d) + params.means**2).mean(axis=0))
+        precision = self.covariance.dense(self.covariance.precision(form.factor), k, d)
+        linear = (precision @ params.means[:, :, None])[:, :, 0]
+        constant = form.constant - 0.5 * (linear * params.means).sum(axis=1)
+        quadratic = 0.5 * (np.abs(precision) @ size) @ size
+        return float(4 * EPS * (np.abs(constant) + np.abs(linear) @ size + quadratic).max())
 
     def factored_form(self, params: GaussianParameters, frame: Frame) -> FactoredForm:
         """Return the form about each component's own mean."""
-        (k, d), factor = params.means.shape, self.covariance.factor(params.covariances)
-        constant = self.covariance.half_log_determinant(factor, d) - 0.5 * d * LOG_2PI
+        (k, d), factor = params.means.shape, params.factor(self.covariance)
+        constant = self.covariance.half_log_determinant(factor, d) - 0.5 * d * LOG_2PI - self._blur(factor, k, d)
         return FactoredForm(self.covariance, np.broadcast_to(constant, (k,)).copy(), factor, params.means, frame)
-
-    def product_form(self, params: GaussianParameters, frame: Frame) -> ProductForm:
-        """Return the form about the frame's origin: natural parameters."""
-        means, d = params.means, params.means.shape[1]
-        factor = self.covariance.factor(params.covariances)
-        linear, quadratic, shared = self.covariance.natural(factor, means)
-        constant = self.covariance.half_log_determinant(factor, d) - 0.5 * (d * LOG_2PI + (linear * means).sum(axis=1))
-        natural = np.concatenate([constant[:, None], linear, quadratic], axis=1)
-        return ProductForm(self.covariance.feature_map, natural, shared, frame)
 
     def maximize(self, stats: ProductStatistics, params: GaussianParameters) -> GaussianParameters:
         d = params.means.shape[1]
@@ -116,8 +126,44 @@ class Gaussian(ProductFamily[GaussianParameters]):
         covariances = self.covariance.add(self.covariance.maximize(stats, counts, shift), self.regularization)
         means = shift if stats.reference is None else stats.reference + shift
         covariances = self.covariance.replace(empty, covariances, params.covariances)
-        covariances, singular = self.covariance.repair(covariances, params.covariances)
-        return GaussianParameters(np.where(empty[:, None], params.means, means), covariances, empty | singular)
+        extent, narrowest = self._bounds(params)
+        covariances, singular = self.covariance.bound(covariances, least_variances(narrowest, extent))
+        means = np.where(empty[:, None], params.means, means)
+        narrowest = np.minimum(narrowest, self.covariance.diagonals(covariances, *means.shape))
+        return GaussianParameters(means, covariances, empty | singular, extent, narrowest)
+
+    def _bounds(self, params: GaussianParameters) -> tuple[Array, Array]:
+        """Return the data's extent (d,) and the smallest variances so far (k, d)."""
+        variances = self.covariance.diagonals(params.covariances, *params.means.shape)
+        extent = variances.mean(axis=0) + params.means.var(axis=0) if params.extent is None else params.extent
+        return extent, variances if params.narrowest is None else params.narrowest
+
+    def _blur(self, factor: Array, components: int, features: int) -> Array | float:
+        """Return (λ/2) tr Σ_k⁻¹, (k,), where the objective has that term."""
+        if not self.blurred:
+            return 0.0
+        precisions = self.covariance.diagonals(self.covariance.precision(factor), components, features)
+        return np.asarray(self.regularization / 2 * precisions.sum(axis=1))
+
+    def standardise(self, params: GaussianParameters, weights: Array, points: Array) -> Array:
+        """Map points (n, d) to coordinates in which the pooled covariance, weighted by ``weights`` (k,), is 1."""
+        pooled = self.covariance.pool(params.covariances, weights)
+        return np.asarray(points @ upper_factor(self.covariance.dense(pooled, *params.means.shape)[0]))
+
+    def relocate(self, params: GaussianParameters, weights: Array, component: int, point: Array) -> GaussianParameters:
+        """Return the parameters with a component at ``point`` (d,) with the pooled covariance of the others."""
+        chosen = np.arange(len(params.means)) == component
+        pooled = self.covariance.pool(params.covariances, weights)
+        covariances = self.covariance.replace(chosen, params.covariances, pooled)
+        extent, narrowest = self._bounds(params)
+        variances = self.covariance.diagonals(covariances, *params.means.shape)
+        return GaussianParameters(
+            np.where(chosen[:, None], point, params.means),
+            covariances,
+            self.collapsed(params) & ~chosen,
+            extent,
+            np.where(chosen[:, None], variances, narrowest),
+        )
 
     def collapsed(self, params: GaussianParameters) -> Array:
         return np.zeros(len(params.means), np.bool_) if params.collapsed is None else params.collapsed
@@ -133,6 +179,13 @@ class Gaussian(ProductFamily[GaussianParameters]):
         return GaussianGeometry(self)
 
 
+def extents(low: Array, high: Array) -> Array:
+    """Return the squared half-range of each column, (d,); a constant column counts as wide as the others."""
+    extent = ((high - low) / 2) ** 2
+    constant = extent < SMALLEST
+    return np.where(constant, 1.0 if constant.all() else extent[~constant].mean(), extent)
+
+
 @dataclasses.dataclass(frozen=True)
 class GaussianGeometry(Geometry[GaussianParameters, ProductStatistics]):
     """The parameter space of a Gaussian."""
@@ -140,9 +193,10 @@ class GaussianGeometry(Geometry[GaussianParameters, ProductStatistics]):
     family: Gaussian
 
     def expected_log_density(self, stats: ProductStatistics, params: GaussianParameters) -> float:
+        form = self.family.factored_form(params, Frame(stats.centre))
         if stats.reference is not None:
-            params = GaussianParameters(params.means - stats.reference, params.covariances)
-        return inner(stats, self.family.product_form(params, Frame(stats.centre)))
+            form = dataclasses.replace(form, means=params.means - stats.reference)
+        return inner(stats, form.product)
 
     def change(self, params: GaussianParameters, previous: GaussianParameters) -> float:
         """Means change relative to their component's standard deviations, covariances relative to variances."""

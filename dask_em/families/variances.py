@@ -57,18 +57,23 @@ class Diagonal(Covariance):
     def gather(self, y: Array, resp: Array, out: Array) -> Array:
         return np.asarray(np.multiply(y, y, out=out) @ resp)
 
-    def repair(self, covariances: Array, previous: Array) -> tuple[Array, Array]:
-        spread = covariances > 0
-        return np.where(spread, covariances, previous), np.asarray(~spread.all(axis=1))
+    def bound(self, covariances: Array, least: Array) -> tuple[Array, Array]:
+        return np.maximum(covariances, least), np.asarray((covariances < least).any(axis=1))
 
     def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
         return np.where(chosen[:, None], others, covariances)
+
+    def pool(self, covariances: Array, weights: Array) -> Array:
+        return np.broadcast_to(weights / weights.sum() @ covariances, covariances.shape)
 
     def few(self, components: int, features: int) -> bool:
         return False
 
     def rows_needed(self, features: int) -> int:
         return 2
+
+    def diagonals(self, matrices: Array, components: int, features: int) -> Array:
+        return matrices
 
     def dense(self, covariances: Array, components: int, features: int) -> Array:
         return np.asarray(covariances[:, :, None] * np.eye(features))
@@ -115,18 +120,24 @@ class Spherical(Covariance):
     def gather(self, y: Array, resp: Array, out: Array) -> Array:
         return np.asarray([(np.multiply(y, y, out=out) @ resp).sum()])
 
-    def repair(self, covariances: Array, previous: Array) -> tuple[Array, Array]:
-        spread = covariances > 0
-        return np.where(spread, covariances, previous), ~spread
+    def bound(self, covariances: Array, least: Array) -> tuple[Array, Array]:
+        least = least.min(axis=1)
+        return np.maximum(covariances, least), np.asarray(covariances < least)
 
     def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
         return np.where(chosen, others, covariances)
+
+    def pool(self, covariances: Array, weights: Array) -> Array:
+        return np.broadcast_to(weights / weights.sum() @ covariances, covariances.shape)
 
     def few(self, components: int, features: int) -> bool:
         return False
 
     def rows_needed(self, features: int) -> int:
         return 2
+
+    def diagonals(self, matrices: Array, components: int, features: int) -> Array:
+        return np.broadcast_to(matrices[:, None], (components, features))
 
     def dense(self, covariances: Array, components: int, features: int) -> Array:
         return np.asarray(covariances[:, None, None] * np.eye(features))

@@ -1,13 +1,16 @@
 """One slab of rows and prepared models -> what travels up, in tiles of bounded memory."""
 
-from dask_em.kernel.passes import Score, labels, log_density, responsibilities, score, summarize
+from dask_em.kernel import reference
+from dask_em.kernel.passes import Score, compiled_kernel, labels, log_density, responsibilities, score, summarize
 from dask_em.kernel.survey import Survey, refuse_faults, survey
 
 __all__ = [
     "Score",
     "Survey",
+    "compiled_kernel",
     "labels",
     "log_density",
+    "reference",
     "refuse_faults",
     "responsibilities",
     "score",

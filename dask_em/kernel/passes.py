@@ -1,51 +1,123 @@
-"""The passes of a fitted or unfitted model over a slab: the E-step and the predictions, tile by tile."""
+"""The passes over a slab: the E-step and the predictions, by whichever sibling serves the model.
+
+The compiled kernel is taken where numba is installed and the components are Gaussian, the reference elsewhere. Both
+give the same to rounding.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib
+import warnings
+from functools import cache, partial
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from dask_em._record import record
-from dask_em.mixture import PreparedMixture
+from dask_em.families.factored import FactoredForm
+from dask_em.kernel import reference
+from dask_em.kernel.layout import Packed, Sums, pack, room
+from dask_em.mixture import MixtureStatistics, PreparedMixture
 from dask_em.rows import Rows
 from dask_em.statistics import Joint, Statistics
 
-__all__ = ["Score", "labels", "log_density", "responsibilities", "score", "summarize", "tiles"]
+__all__ = ["Score", "compiled_kernel", "labels", "log_density", "responsibilities", "score", "summarize"]
 
 Array = np.ndarray[Any, Any]
 
 
-def tiles(rows: Rows, tile_rows: int) -> Iterator[Rows]:
-    """Cut a slab into tiles."""
-    for start in range(0, len(rows), tile_rows):
-        yield rows[start : start + tile_rows]
+@cache
+def compiled_kernel() -> Any | None:
+    """Return the compiled sibling's functions, or None where numba is missing or does not fit."""
+    if find_spec("numba") is None:
+        return None
+    try:
+        return importlib.import_module("dask_em.kernel.compiled")
+    except ImportError as error:  # numba refuses a NumPy that is newer than it
+        warnings.warn(f"numba cannot be used ({error}); the slower NumPy kernel is", RuntimeWarning, stacklevel=2)
+        return None
 
 
 def summarize(models: tuple[PreparedMixture, ...], tile_rows: int, rows: Rows) -> Joint:
     """Return the statistics of each model: one look at the rows serves them all."""
-    parts = (Joint(tuple(model.summarize(tile) for model in models)) for tile in tiles(rows, tile_rows))
-    total = next(parts)
-    for part in parts:
-        total = total + part
-    return total
+    slow = tuple(model for model in models if not _is_compiled(model))
+    others = iter(reference.summarize(slow, tile_rows, rows) if slow else ())
+    return Joint(
+        tuple(
+            _summarize(model, slot, tile_rows, rows) if _is_compiled(model) else next(others)
+            for slot, model in enumerate(models)
+        )
+    )
+
+
+def _is_compiled(model: PreparedMixture) -> bool:
+    return isinstance(model.prepared, FactoredForm) and compiled_kernel() is not None
+
+
+def _summarize(model: PreparedMixture, slot: int, tile_rows: int, rows: Rows) -> MixtureStatistics:
+    packed = _packed(model, slot, rows)
+    sums, space, functions = Sums(packed, rows.workspace), _room(packed, slot, tile_rows, rows), compiled_kernel()
+    assert functions is not None  # the caller looked
+    weight = _frozen(rows.weight)
+    total = functions.summarize(packed.kind, _values(rows), weight, packed.shape, packed.model, space, sums.arrays)
+    return sums.statistics(rows, total)
+
+
+def _packed(model: PreparedMixture, slot: int, rows: Rows) -> Packed:
+    """Lay a model out, once for each thread and pass."""
+    found: Packed = rows.workspace.derived(("packed", slot), model, partial(pack, model))
+    return found
+
+
+def _room(packed: Packed, slot: int, tile_rows: int, rows: Rows) -> tuple[Any, ...]:
+    found: tuple[Any, ...] = rows.workspace.derived(
+        ("room", slot, tile_rows), packed, lambda: room(packed, tile_rows, rows.workspace)
+    )
+    return found
+
+
+def _values(rows: Rows) -> Array:
+    values = rows.values
+    kind = values.dtype if values.dtype in (np.float32, np.float64) else np.dtype(np.float64)
+    return _frozen(np.require(values, kind.newbyteorder("="), ["C", "A"]))
+
+
+def _frozen(array: Array) -> Array:
+    """Return an array as one that is not written to: numba would compile once more for rows that cannot be."""
+    view = np.require(array, None, ["C", "A"]).view()
+    view.flags.writeable = False
+    return view
+
+
+def _evaluate(model: PreparedMixture, tile_rows: int, rows: Rows, wide: bool) -> tuple[Array, Array]:
+    density = np.empty(len(rows))
+    resp = np.empty((len(rows), len(model.log_weights) if wide else 0))
+    functions = compiled_kernel()
+    if functions is not None and _is_compiled(model):
+        packed = _packed(model, 0, rows)
+        space = _room(packed, 0, tile_rows, rows)
+        functions.evaluate(
+            packed.kind, _values(rows), packed.shape, packed.model, space, packed.centre, (density, resp)
+        )
+    else:
+        reference.evaluate(model, tile_rows, rows, density, resp if wide else None)
+    return density, resp
 
 
 def log_density(model: PreparedMixture, tile_rows: int, rows: Rows) -> Array:
     """Return log p(x) of each row in nats, (n,)."""
-    out = np.empty(len(rows))
-    for tile in tiles(rows, tile_rows):
-        out[_place(tile, rows)] = model.evaluate(tile)[0]
-    return out
+    return _evaluate(model, tile_rows, rows, wide=False)[0]
 
 
 def responsibilities(model: PreparedMixture, tile_rows: int, rows: Rows) -> Array:
     """Return the posterior probability of each component, (n, k)."""
-    out = np.empty((len(rows), len(model.log_weights)))
-    for tile in tiles(rows, tile_rows):
-        out[_place(tile, rows)] = model.evaluate(tile)[1].T
-    return out
+    return _evaluate(model, tile_rows, rows, wide=True)[1]
+
+
+def labels(model: PreparedMixture, tile_rows: int, rows: Rows) -> Array:
+    """Return the most probable component of each row, (n,) int64."""
+    return np.asarray(responsibilities(model, tile_rows, rows).argmax(axis=1), np.int64)
 
 
 @record
@@ -59,16 +131,3 @@ class Score(Statistics):
 def score(model: PreparedMixture, tile_rows: int, rows: Rows) -> Score:
     """Return the log-likelihood of a slab and its weight."""
     return Score(float(rows.weight.sum()), float(rows.weight @ log_density(model, tile_rows, rows)))
-
-
-def labels(model: PreparedMixture, tile_rows: int, rows: Rows) -> Array:
-    """Return the most probable component of each row, (n,) int64."""
-    out = np.empty(len(rows), np.int64)
-    for tile in tiles(rows, tile_rows):
-        out[_place(tile, rows)] = model.evaluate(tile)[1].argmax(axis=0)
-    return out
-
-
-def _place(tile: Rows, rows: Rows) -> slice:
-    start = tile.first - rows.first
-    return slice(start, start + len(tile))

@@ -8,7 +8,7 @@ import numpy as np
 
 from dask_em._record import record, static
 from dask_em.errors import DataError
-from dask_em.kernel.passes import tiles
+from dask_em.kernel.reference import tiles
 from dask_em.rows import Rows, Schema
 from dask_em.statistics import Extremes, Fault, Sample, Statistics
 

@@ -19,6 +19,7 @@ COLUMNS = {  # heading: field of an entry
     "rows": "rows",
     "seconds": "seconds",
     "bytes_read": "bytes_read",
+    "fate": "fate",
 }
 
 
@@ -33,4 +34,5 @@ class HistoryTable:
     def add(self, restart: int, entry: Entry) -> None:
         """Append a line, at once on disk for whoever looks; restarts are numbered from 1 for people."""
         with self._path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow([restart + 1, *(getattr(entry, field) for field in COLUMNS.values())])
+            values = (getattr(entry, field) for field in COLUMNS.values())
+            csv.writer(file).writerow([restart + 1, *("; ".join(v) if isinstance(v, tuple) else v for v in values)])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
 
 from dask_em.errors import DaskEMError, DataError
 from dask_em.rows import Rows, Workspace
@@ -20,6 +23,14 @@ class Piece:
     atom: Atom
     start: int
     stop: int
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Send no rows that are not the piece's."""
+        atom, rows = self.atom, self.atom.where
+        if not (atom.divisible and isinstance(rows, np.ndarray)) or self.stop - self.start == atom.rows:
+            return Piece, (atom, self.start, self.stop)
+        mine = replace(atom, rows=self.stop - self.start, where=rows[self.start : self.stop])
+        return Piece, (mine, 0, self.stop - self.start)
 
 
 @dataclass(frozen=True)

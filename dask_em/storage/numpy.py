@@ -47,6 +47,7 @@ class ArraySource:
         name: str = "array",
     ) -> None:
         require_rows_per_atom(rows_per_atom)
+        self._given = rows_per_atom is not None
         self._array: Array | None = _plain(array, name)
         self._matrix = Matrix.of(self._array.shape, self._array.dtype, name, feature_axis, columns)
         self._step = self._matrix.step(rows_per_atom)
@@ -73,6 +74,7 @@ class ArraySource:
                 matrix.nbytes(low, high),
                 f"rows {low * matrix.inner} to {high * matrix.inner - 1} of {self.name}",
                 self._array[matrix.selection(low, high)],
+                divisible=not self._given and matrix.lead == 0,
             )
             for low, high in matrix.cuts(self._step)
         ]
@@ -127,7 +129,7 @@ class NpySource:
         self._location = Location.of(url, storage_options).require()
         self.name: str = self._location.name
         shape, fortran_order, dtype, self._offset = _header(self._location)
-        self._stored = dtype
+        self._stored, self._given = dtype, rows_per_atom is not None
         self._matrix = Matrix.of(shape, dtype, self.name, feature_axis, columns)
         self._step = self._matrix.step(rows_per_atom)
         self.schema: Schema = self._matrix.schema
@@ -146,6 +148,7 @@ class NpySource:
                 matrix.nbytes(low, high),
                 f"rows {low * matrix.inner} to {high * matrix.inner - 1} of {self.name}",
                 (low, high),
+                divisible=not self._given,
             )
             for low, high in matrix.cuts(self._step)
         ]

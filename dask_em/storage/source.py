@@ -22,6 +22,7 @@ class Atom:
     nbytes: int  # of its rows once decoded
     place: str  # for people: "chunk 3 of data.zarr"
     where: Any = field(default=None, repr=False)  # for the source
+    divisible: bool = False  # whether a part costs no more than its share: nothing is decoded
 
 
 @runtime_checkable

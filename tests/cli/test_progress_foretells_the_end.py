@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -29,5 +30,7 @@ def test_on_a_line_that_tells_pass_value_change_and_rates():
     assert line(entry, 1.3e-3, 90.0) == (
         "pass   7  log-likelihood     -12.500000 nats/row  change  1.3e-03    4.00 M rows/s    2.00 GB/s  ETA 90 s"
     )
+    moved = dataclasses.replace(entry, fate=("component 3 emptied",))
+    assert line(moved, 1.3e-3, 90.0).endswith("ETA 90 s  component 3 emptied")
     assert line(entry, math.nan, 90.0, restart=1).startswith("pass   7  restart  2  log-likelihood ")
     assert "change        -  " in line(entry, math.nan, 90.0)

@@ -64,7 +64,7 @@ def test_the_first_unusable_value_is_named(value: float, kind: str) -> None:
     rows = ROWS.copy()
     rows[30_123, 1] = rows[40_000, 0] = value
     with pytest.raises(
-        DataError, match=rf"{kind} in column 1 at row 30123 \(block 3, row 10123 of chunk 1\); 2 of 50000 rows"
+        DataError, match=rf"{kind} in column 1 at row 30123 \(block 4, row 10123 of chunk 1\); 2 of 50000 rows"
     ):
         examine(reducer((20_000, 30_000), rows), 1000, seed=0)
 

@@ -21,7 +21,6 @@ DEGENERATE = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:Number of distinct clusters")  # scikit-learn's k-means says so, rightly
 @pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
 @pytest.mark.parametrize("name", list(DEGENERATE))
 def test_the_fit_ends_with_a_finite_model_and_a_true_likelihood(name: str, covariance_type: str) -> None:

@@ -104,7 +104,6 @@ def test_no_pass_gives_the_start() -> None:
         ("missing", "marginalize"),
         ("precision", "auto"),
         ("reproducible", "strict"),
-        ("reseed", True),
         ("max_minutes", 5.0),
     ],
 )

@@ -138,6 +138,11 @@ def test_nonsense_is_refused_with_a_sentence(ask: Callable[[GaussianMixture], An
         ask(GaussianMixture(2, random_state=0).fit(X))
 
 
+def test_reseeding_is_wanted_or_not() -> None:
+    with pytest.raises(ValueError, match="The 'reseed' parameter of GaussianMixture must be an instance of 'bool'"):
+        GaussianMixture(2, reseed="yes").fit(X)
+
+
 def test_numbers_in_an_object_array_are_numbers() -> None:
     model = GaussianMixture(2, random_state=0).fit(X)
     np.testing.assert_array_equal(GaussianMixture(2, random_state=0).fit(X.astype(object)).means_, model.means_)

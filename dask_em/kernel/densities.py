@@ -1,0 +1,206 @@
+"""Register blocks of the E-step, as numba intrinsics: rows enter, log-densities leave.
+
+Arrays are flat; offsets and strides count elements, and nothing is checked. ``x`` is of the type computed in, what sums
+go to is float64. A block is 6 vectors of rows by 4 coordinates or components: 24 sums in 32 registers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba.extending import intrinsic
+
+from dask_em.kernel.layout import GROUP, VECTORS
+from dask_em.kernel.simd import Emitter, emitted
+
+__all__ = ["distances", "entered", "mapped", "softmax", "turned", "whitened"]
+
+NEGLIGIBLE = -39.14  # log of 1e-17
+LEAST = -1e300  # of a log-density: beyond it all components are equally far
+INT = numba.types.int64
+INT64 = ir.IntType(64)
+AHEAD = 64  # elements of a factor asked for early: without it each line waits for the L2 cache, 1.6 x slower
+
+
+@intrinsic
+def entered(_: Any, x: Any, width: Any, values: Any, at: Any, rows: Any, d: Any, centre: Any) -> Any:
+    """Write rows less the centre, (rows, width) with zeros beyond column d; read up to a vector beyond the last."""
+
+    def write(e: Emitter) -> None:
+        b, target, source, middle = e.builder, e.pointer(0), e.pointer(2), e.pointer(6)
+        width_, at_, rows_, d_ = (e.arguments[i] for i in (1, 3, 4, 5))
+        columns = ir.Constant(ir.VectorType(INT64, e.lanes), list(range(e.lanes)))
+
+        def row(i: Any, _: list[Any]) -> list[Any]:
+            def vector(v: Any, _: list[Any]) -> list[Any]:
+                j = e.times(v, e.lanes)
+                wide = e.converted(e.load(source, e.at(at_, e.times(i, d_), j), e.lanes), ir.DoubleType())
+                y = e.converted(b.fsub(wide, e.load(middle, j, e.lanes)), target.type.pointee)
+                inside = b.icmp_signed("<", columns, e.spread(b.sub(d_, j)))
+                e.store(target, e.at(e.times(i, width_), j), b.select(inside, y, ir.Constant(y.type, None)))
+                return []
+
+            return e.loop(b.udiv(width_, INT64(e.lanes)), [], vector)
+
+        e.loop(rows_, [], row)
+
+    return emitted((x, INT, values, INT, INT, INT, centre), write)
+
+
+@intrinsic
+def turned(_: Any, x: Any, width: Any, first: Any, j: Any, out: Any) -> Any:
+    """Transpose a vector of columns of a block of rows: out (width, rows)."""
+
+    def write(e: Emitter) -> None:
+        rows, target = e.pointer(0), e.pointer(4)
+        width_, first_, j_ = (e.arguments[i] for i in (1, 2, 3))
+        for v in range(VECTORS):
+            places = (e.at(e.times(e.at(first_, v * e.lanes, i), width_), j_) for i in range(e.lanes))
+            for i, vector in enumerate(e.transposed([e.load(rows, place) for place in places])):
+                e.store(target, e.at(e.times(e.at(j_, i), VECTORS * e.lanes), v * e.lanes), vector)
+
+    return emitted((x, INT, INT, INT, out), write)
+
+
+def _mapped(e: Emitter, block: Any, pointers: tuple[Any, Any, Any], mean_at: Any, factor_at: Any) -> list[Any]:
+    """Return z_i = Σ_{j≤i} u_ji (x_j − μ_j), for 4 coordinates i of a block of rows."""
+    b, (rows, mu, u) = e.builder, pointers
+    begin = e.at(factor_at, e.times(e.times(block, e.at(block, 1)), GROUP * GROUP // 2))
+
+    def step(j: Any, z: list[Any]) -> list[Any]:
+        mean = e.spread_at(mu, e.at(mean_at, j))
+        y = [b.fsub(e.load(rows, e.at(e.times(j, VECTORS * e.lanes), e.lanes * v)), mean) for v in range(VECTORS)]
+        row = e.at(begin, e.times(j, GROUP))
+        e.prefetch(u, e.at(row, AHEAD))
+        weights = [e.spread_at(u, e.at(row, i)) for i in range(GROUP)]
+        return [e.fused(weights[i], y[v], z[i * VECTORS + v]) for i in range(GROUP) for v in range(VECTORS)]
+
+    return e.loop(e.times(e.at(block, 1), GROUP), e.zeros(rows, GROUP * VECTORS), step)
+
+
+@intrinsic
+def whitened(
+    _: Any, x: Any, shift: Any, so: Any, factor: Any, fo: Any, padded: Any, constant: Any, out: Any, oo: Any
+) -> Any:
+    """Write constant − ½ Σ_i z_i², z = Uᵀ (x − μ), for a block of rows.
+
+    ``x`` is (padded, rows), ``shift`` μ; ``factor`` holds (4, 4), (8, 4), (12, 4), … one after the other.
+    """
+
+    def write(e: Emitter) -> None:
+        pointers, target = (e.pointer(0), e.pointer(1), e.pointer(3)), e.pointer(7)
+        so_, fo_, padded_, constant_, oo_ = (e.arguments[i] for i in (2, 4, 5, 6, 8))
+
+        def four(block: Any, sums: list[Any]) -> list[Any]:
+            z = _mapped(e, block, pointers, so_, fo_)
+            for i in range(GROUP):
+                sums = [e.fused(z[i * VECTORS + v], z[i * VECTORS + v], sums[v]) for v in range(VECTORS)]
+            return sums
+
+        for v, total in enumerate(e.loop(e.builder.lshr(padded_, INT64(2)), e.zeros(pointers[0], VECTORS), four)):
+            half = e.builder.fmul(total, e.constant(total, -0.5))
+            e.store_sum(target, e.at(oo_, e.lanes * v), half, constant_)
+
+    return emitted((x, shift, INT, factor, INT, INT, numba.types.float64, out, INT), write)
+
+
+@intrinsic
+def mapped(_: Any, x: Any, zeros: Any, factor: Any, padded: Any, out: Any) -> Any:
+    """Write z = Uᵀ x for a block of rows, (padded, rows)."""
+
+    def write(e: Emitter) -> None:
+        pointers, target = (e.pointer(0), e.pointer(1), e.pointer(2)), e.pointer(4)
+
+        def four(block: Any, sums: list[Any]) -> list[Any]:
+            begin = e.times(block, GROUP * VECTORS * e.lanes)
+            for i, vector in enumerate(_mapped(e, block, pointers, INT64(0), INT64(0))):
+                e.store(target, e.at(begin, i * e.lanes), vector)
+            return sums
+
+        e.loop(e.builder.lshr(e.arguments[3], INT64(2)), [], four)
+
+    return emitted((x, zeros, factor, INT, out), write)
+
+
+def _distances(scaled_columns: bool) -> Any:
+    @intrinsic
+    def block(
+        _: Any, x: Any, shift: Any, so: Any, scale: Any, co: Any, count: Any, out: Any, oo: Any, stride: Any
+    ) -> Any:
+        """Subtract ½ Σ_j s_kj (x_j − μ_kj)² (or s_k Σ_j …) from ``out``, for 4 components k of a block of rows.
+
+        ``x`` is (count, rows), ``shift`` (count, 4), ``scale`` (count, 4) or (4,).
+        """
+
+        def write(e: Emitter) -> None:
+            rows, mu, s, target = (e.pointer(i) for i in (0, 1, 3, 6))
+            so_, co_, count_, oo_, stride_ = (e.arguments[i] for i in (2, 4, 5, 7, 8))
+
+            def step(j: Any, sums: list[Any]) -> list[Any]:
+                values = [e.load(rows, e.at(e.times(j, VECTORS * e.lanes), e.lanes * v)) for v in range(VECTORS)]
+                new = []
+                for k in range(GROUP):
+                    mean = e.spread_at(mu, e.at(so_, e.times(j, GROUP), k))
+                    weight = e.spread_at(s, e.at(co_, e.times(j, GROUP), k)) if scaled_columns else None
+                    for v in range(VECTORS):
+                        y = e.builder.fsub(values[v], mean)
+                        weighted = y if weight is None else e.builder.fmul(y, weight)
+                        new.append(e.fused(weighted, y, sums[k * VECTORS + v]))
+                return new
+
+            sums = e.loop(count_, e.zeros(rows, GROUP * VECTORS), step)
+            for k in range(GROUP):
+                factor = e.constant(sums[0], -0.5)
+                if not scaled_columns:
+                    factor = e.builder.fmul(factor, e.spread_at(s, e.at(co_, k)))
+                place = e.at(oo_, e.times(stride_, k))
+                for v in range(VECTORS):
+                    e.accumulate(target, e.at(place, e.lanes * v), e.builder.fmul(sums[k * VECTORS + v], factor))
+
+        return emitted((x, shift, INT, scale, INT, INT, out, INT, INT), write)
+
+    return block
+
+
+distances = {True: _distances(True), False: _distances(False)}
+
+
+@intrinsic
+def softmax(
+    _: Any, joint: Any, offset: Any, stride: Any, count: Any, weight: Any, scale: Any, density: Any, row: Any
+) -> Any:
+    """Turn log π_k p_k(x) into exp(· − largest), leave w / Σ in ``scale`` and log p(x) in ``density``, for 8 rows.
+
+    What is below 1e-17 of the largest becomes zero: subnormal products are several times slower.
+    """
+
+    def write(e: Emitter) -> None:
+        b, table = e.builder, e.pointer(0)
+        offset_, stride_, count_, row_ = (e.arguments[i] for i in (1, 2, 3, 7))
+
+        def place(k: Any) -> Any:
+            return e.at(offset_, e.times(k, stride_))
+
+        def larger(k: Any, sums: list[Any]) -> list[Any]:
+            value = e.load(table, place(k))
+            return [b.select(b.fcmp_ordered(">", value, sums[0]), value, sums[0])]
+
+        least = e.constant(e.load(table, offset_), LEAST)
+        (largest,) = e.loop(count_, [least], larger)
+
+        def exponentiate(k: Any, sums: list[Any]) -> list[Any]:
+            value = e.load(table, place(k))
+            below = b.fsub(b.select(b.fcmp_ordered(">", value, least), value, least), largest)
+            heard = b.fcmp_ordered(">", below, e.constant(below, NEGLIGIBLE))
+            zero = e.constant(below, 0.0)
+            (value,) = e.when_any(heard, lambda: [b.select(heard, e.exp(below), zero)], [zero])
+            e.store(table, place(k), value)
+            return [b.fadd(sums[0], value)]
+
+        (total,) = e.loop(count_, e.zeros(table, 1), exponentiate)
+        e.store(e.pointer(5), row_, b.fdiv(e.load(e.pointer(4), row_), total))
+        e.store(e.pointer(6), row_, b.fadd(largest, e.log(total)))
+
+    return emitted((joint, INT, INT, INT, weight, scale, density, INT), write)

@@ -1,0 +1,172 @@
+"""How the compiled kernel wants parameters, room and sums: padded, interleaved, flat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dask_em.families.covariances import Full, Tied
+from dask_em.families.factored import FactoredForm
+from dask_em.families.variances import Diagonal
+from dask_em.family import ProductStatistics
+from dask_em.mixture import MixtureStatistics, PreparedMixture
+from dask_em.rows import Rows, Workspace
+
+__all__ = [
+    "BYTES",
+    "CHUNK",
+    "DIAGONAL",
+    "GROUP",
+    "LANES",
+    "SHARED",
+    "TRIANGULAR",
+    "UNIT",
+    "VECTORS",
+    "Packed",
+    "Sums",
+    "pack",
+    "room",
+]
+
+Array = np.ndarray[Any, Any]
+BYTES, LANES = 64, 8  # of a vector; float64 in it
+VECTORS, GROUP = 6, 4  # 6 vectors of rows by 4 coordinates or components: 24 sums in 32 registers
+CHUNK = 128  # rows of one component that are multiplied together: they stay in the L1 and L2 caches
+TRIANGULAR, DIAGONAL, UNIT, SHARED = range(4)  # U: a triangle for each component, a row, a number; one triangle for all
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A mixture of Gaussians as the compiled kernel reads it."""
+
+    form: FactoredForm
+    kind: int
+    shape: tuple[int, int, int, int]  # k; d; d to a multiple of GROUP; d to a multiple of the lanes
+    model: tuple[Array, ...]  # constants, means of the E-step, scales, triangles, zeros
+    centre: Array  # of the frame, padded
+    means: Array  # (k + 1, width): of the M-step, and zeros
+    dtype: np.dtype[Any]  # computed in
+
+
+def pack(model: PreparedMixture, dtype: npt.DTypeLike = np.float64) -> Packed:
+    """Lay a prepared mixture out."""
+    form: FactoredForm = model.prepared
+    kind, dtype = _kind(form), np.dtype(dtype)
+    (k, d), lanes = form.means.shape, BYTES // dtype.itemsize
+    groups, padded, width = (-(-n // to) * to for n, to in ((k, GROUP), (d, GROUP), (d, lanes)))
+    constant = np.full(groups, -np.inf)
+    constant[:k] = form.constant + model.log_weights
+    factor, triangle, scale = form.factor, np.zeros((1, 0)), np.zeros(0)
+    if kind == TRIANGULAR:
+        shift = _padded(form.means, (k, padded))
+        triangle = _triangles(_padded(np.broadcast_to(factor, (k, d, d)), (k, padded, padded)))
+    else:
+        means = form.means
+        if kind == SHARED:
+            triangle, means, scale = (
+                _triangles(_padded(factor, (padded, padded))[None]),
+                means @ factor,
+                np.ones(groups),
+            )
+        elif kind == DIAGONAL:
+            scale = _interleaved(_padded(factor**2, (groups, d)))
+        else:
+            scale = _padded(factor**2, (groups,))
+        shift = _interleaved(_padded(means, (groups, d)))
+    ahead = np.zeros(padded * GROUP)  # the last triangle is followed by room to be asked for early
+    flat = (shift, scale, np.concatenate([triangle.ravel(), ahead]), np.zeros(padded))
+    arrays = tuple(np.ascontiguousarray(array, dtype).ravel() for array in flat)
+    centre, of_rows = _padded(form.frame.centre, (width + LANES,)), _padded(form.means, (k + 1, width))
+    return Packed(form, kind, (k, d, padded, width), (constant, *arrays), centre, of_rows.astype(dtype).ravel(), dtype)
+
+
+def _kind(form: FactoredForm) -> int:
+    if isinstance(form.covariance, Full):
+        return TRIANGULAR
+    if isinstance(form.covariance, Tied):
+        return SHARED if form.accurate else TRIANGULAR
+    return DIAGONAL if isinstance(form.covariance, Diagonal) else UNIT
+
+
+def _padded(array: Array, shape: tuple[int, ...]) -> Array:
+    out = np.zeros(shape)
+    out[tuple(slice(n) for n in array.shape)] = array
+    return out
+
+
+def _triangles(factors: Array) -> Array:
+    """Return, for each factor (n, n), 4 rows of its first 4 columns, 8 rows of the next 4, and so on."""
+    k, n, _ = factors.shape
+    parts = [factors[:, : at + GROUP, at : at + GROUP].reshape(k, -1) for at in range(0, n, GROUP)]
+    return np.concatenate(parts, axis=1)
+
+
+def _interleaved(rows: Array) -> Array:
+    """Return rows (groups of 4, d) as (groups, d, 4)."""
+    return rows.reshape(-1, GROUP, rows.shape[1]).transpose(0, 2, 1)
+
+
+def room(packed: Packed, tile_rows: int, space: Workspace) -> tuple[Any, ...]:
+    """Return the arrays that a tile is worked on in."""
+    k, d, _, width = packed.shape
+    block = VECTORS * BYTES // packed.dtype.itemsize
+    rows, dtype = -(-tile_rows // block) * block, packed.dtype
+    groups = -(-k // GROUP) * GROUP
+    turned = width * (rows if d <= LANES else block)  # few columns are kept for the sums
+    columns = (space.array("columns", (turned,), dtype), space.array("mapped", (width * block,), dtype))
+    return (
+        space.array("rows", (rows * width,), dtype),
+        space.array("joint", (groups * rows,)),
+        columns,
+        *(space.array(name, (rows,)) for name in ("scale", "weight", "density", "ones")),
+        space.array("listed", (rows + LANES,), np.int64),
+        space.array("share", (rows + LANES,)),
+        space.array("root", (rows + LANES,), dtype),
+        space.array("products", (CHUNK * width + CHUNK // 2 * LANES,), dtype),
+    )
+
+
+class Sums:
+    """What the compiled kernel adds to, and how it is read."""
+
+    def __init__(self, packed: Packed, space: Workspace) -> None:
+        k, d, _, width = packed.shape
+        size, triangle = width * width, d * (d + 1) // 2
+        seconds = {TRIANGULAR: k * size, SHARED: k * width + size}.get(packed.kind, k * width)
+        lengths = {"counts": k + 1, "first": (k + 1) * width, "second": seconds}
+        lanes = [space.array(name, (length,)) for name, length in lengths.items()]
+        for array in lanes:
+            array[:] = 0
+        self.packed = packed
+        self.products = np.zeros((k, 1 + d + (triangle if packed.kind == TRIANGULAR else d)))
+        self.shared = np.zeros(1 + d + triangle)
+        self.arrays = (*lanes, packed.centre, packed.means, self.products, self.shared)
+
+    def statistics(self, rows: Rows, log_likelihood: float) -> MixtureStatistics:
+        """Return the sums as statistics about the means, or, where one scatter is shared, about the frame's origin."""
+        (k, d, _, _), form, products = self.packed.shape, self.packed.form, self.products
+        counts, first, quadratic = products[:, :1], products[:, 1 : 1 + d], products[:, 1 + d :]
+        shared: Array | None = None
+        reference: Array | None = form.means
+        if form.covariance.is_shared:
+            triangle = quadratic.sum(axis=0) if self.packed.kind == TRIANGULAR else self.shared[1 + d :]
+            quadratic, shared = np.empty((k, 0)), _symmetric(triangle, d)
+        if self.packed.kind == SHARED:
+            first, reference = first + counts * form.means, None
+        elif self.packed.kind == UNIT:
+            quadratic = quadratic.sum(axis=1, keepdims=True)
+        if quadratic.base is not products:
+            products = np.concatenate([counts, first, quadratic], axis=1)
+        gathered = ProductStatistics(products, shared, form.frame.centre, reference)
+        return MixtureStatistics(len(rows), float(rows.weight.sum()), log_likelihood, counts[:, 0].copy(), gathered)
+
+
+def _symmetric(triangle: Array, d: int) -> Array:
+    """Return the matrix with an upper triangle, row by row."""
+    out = np.empty((d, d))
+    rows, columns = np.triu_indices(d)
+    out[rows, columns] = out[columns, rows] = triangle
+    return out
