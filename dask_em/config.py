@@ -84,7 +84,9 @@ class Model(BaseModel):
     regularization: float = Field(
         1e-6, ge=0, description="Added to the diagonal of each covariance, in squared units of the data."
     )
-    precision: Literal["float64"] = Field("float64", description="The arithmetic of the kernel.")
+    precision: Literal["float64", "auto"] = Field(
+        "float64", description="The arithmetic of products: auto takes float32 where it is accurate enough."
+    )
     reseed: bool = Field(
         False,
         description="Move a component that empties or collapses to where the data is worst explained; "
@@ -269,7 +271,6 @@ def _keys() -> dict[str, str]:
 _SECTIONS: dict[str, type[BaseModel]] = {"data": Data, "model": Model, "fit": Fit, "cluster": Cluster, "output": Output}
 _COMING_VALUES = {
     "data.missing": ("drop", "marginalize"),
-    "model.precision": ("auto",),
     "fit.reproducible": ("strict",),
 }
 _ALLOWED = {

@@ -30,6 +30,7 @@ BLOCK_ROWS, BLOCK_WORTH, BLOCKS_EASY = (
     64,
 )  # as many blocks as this, while each has so many rows or seconds
 BLOCKS_LEAST, BLOCK_LEAST = 12, 2_048  # blocks, and rows of one: five blocks on two workers would split 3:2
+LAID_OUT = 6  # times the statistics: sums and factors as the compiled kernel wants them, padded
 TILE_BYTES, TILE_LEAST, TILE_MOST = 4 * MEBIBYTE, 768, 6_144  # features of a tile stay near the L2 cache; 96 divides it
 SECONDS_A_PRODUCT, SECONDS_A_COMPONENT = 4e-11, 4e-9  # of one core and one row, in the compiled kernel, float64
 SLAB_BYTES, SLAB_MOST = 16 * MEBIBYTE, 65_536
@@ -91,8 +92,8 @@ class Plan:
         layout, size = self.layout, self.size
         atom = max((piece.atom.nbytes for block in layout.blocks for piece in block.pieces), default=0)
         row = layout.source.schema.features * layout.source.schema.dtype.itemsize + 8
-        tile = 8 * layout.tile_rows * (size.products + 4 * size.components)
-        return 2 * atom + 2 * layout.slab_rows * row + tile + (ARITY + 2) * size.statistics_bytes
+        tile = 8 * layout.tile_rows * (size.products + 4 * size.components + 24)
+        return 2 * atom + 2 * layout.slab_rows * row + tile + (ARITY + 2 + LAID_OUT) * size.statistics_bytes
 
     @property
     def digest(self) -> str:

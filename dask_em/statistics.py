@@ -6,6 +6,7 @@ The algebra of :class:`Statistics` is written once, field by field. No family wr
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 from typing import Any, Self
 
 import numpy as np
@@ -28,19 +29,24 @@ class Statistics:
     def __add__(self, other: Self) -> Self:
         if type(other) is not type(self):
             raise InternalError(f"cannot add {type(other).__name__} to {type(self).__name__}")
-        changed: dict[str, Any] = {}
-        for f in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a record
-            mine, theirs = getattr(self, f.name), getattr(other, f.name)
-            if not is_static(f):
-                changed[f.name] = _add(mine, theirs)
-            elif mine is not theirs and not values_equal(mine, theirs):
-                raise InternalError(f"{type(self).__name__}.{f.name} differs: such sums never mix")
-        return dataclasses.replace(self, **changed)  # type: ignore[type-var]  # as above
+        values: dict[str, Any] = {}
+        for name, fixed in _fields(type(self)):  # type: ignore[arg-type]  # a class is hashable
+            mine, theirs = getattr(self, name), getattr(other, name)
+            values[name] = mine if fixed else _add(mine, theirs)
+            if fixed and mine is not theirs and not values_equal(mine, theirs):
+                raise InternalError(f"{type(self).__name__}.{name} differs: such sums never mix")
+        return type(self)(**values)
 
     def __mul__(self, factor: float) -> Self:
         return fold(self, lambda leaf: leaf * factor)  # type: ignore[no-any-return]  # fold keeps the type
 
     __rmul__ = __mul__
+
+
+@cache
+def _fields(kind: type[Any]) -> tuple[tuple[str, bool], ...]:
+    """Return the names of a record's fields, and which are static: asked for in every addition."""
+    return tuple((f.name, is_static(f)) for f in dataclasses.fields(kind))
 
 
 def _add(a: Any, b: Any) -> Any:

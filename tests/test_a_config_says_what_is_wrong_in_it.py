@@ -78,7 +78,6 @@ def test_of_a_value(good: Path, override: str, sentence: str) -> None:
         ("data.missing=marginalize", "'error'"),
         ("data.ids=name", "left out"),
         ("data.spool=/tmp", "left out"),
-        ("model.precision=auto", "'float64'"),
         ("fit.accelerate=true", "false"),
         ("fit.max_minutes=5", "left out"),
         ("fit.holdout=0.1", "left out"),

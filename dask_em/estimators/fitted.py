@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -39,15 +40,15 @@ class Fitted:
         return model_size(self.model, *self.params.components.means.shape)
 
     def prepare(self) -> PreparedMixture:
-        """Return what a tile needs."""
-        return self.model.prepare(self.params, self.frame)
+        """Return what a tile needs to be judged by: in float64, whatever the passes of the fit computed in."""
+        family = dataclasses.replace(self.model.components, precision="float64")
+        return dataclasses.replace(self.model, components=family).prepare(self.params, self.frame)
 
 
 def model_size(model: Mixture[Gaussian], components: int, features: int, models: int = 1) -> ModelSize:
     """Return the size of a Gaussian mixture of ``components`` in ``features`` columns, or of several alike."""
     covariance = model.components.covariance
-    form = "factored" if covariance.few(components, features) else "product"
-    return ModelSize(components * models, covariance.feature_map.size(features), form)
+    return ModelSize(components * models, covariance.feature_map.size(features), "mean-centred")
 
 
 def from_attributes(estimator: SklearnGaussianMixture) -> Fitted:

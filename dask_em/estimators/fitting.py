@@ -37,7 +37,8 @@ class Start:
     @property
     def model(self) -> Mixture[Gaussian]:
         """The mixture to fit."""
-        return Mixture(Gaussian(self.covariance, float(self.settings["reg_covar"])), Free())
+        family = Gaussian(self.covariance, float(self.settings["reg_covar"]), precision=self.settings["precision"])
+        return Mixture(family, Free())
 
 
 def fitting(start: Start, data: Any, sample_weight: Any, client: Any) -> Generator[tuple[Iteration | None, Fitted]]:

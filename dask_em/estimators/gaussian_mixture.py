@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture as SklearnGaussianMixture
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from dask_em.driver import Iteration
@@ -31,11 +32,11 @@ Array = np.ndarray[Any, Any]
 LATER: dict[str, tuple[Any, ...]] = {  # arguments whose other values are not there yet
     "accelerate": (False,),
     "missing": ("error",),
-    "precision": ("float64",),
     "reproducible": ("warn",),
     "max_minutes": (None,),
 }
-CONSTRAINTS = SklearnGaussianMixture._parameter_constraints | {"reseed": ["boolean"]}  # noqa: SLF001  # the same errors
+NEW = {"reseed": ["boolean"], "precision": [StrOptions({"float64", "auto"})]}
+CONSTRAINTS = SklearnGaussianMixture._parameter_constraints | NEW  # noqa: SLF001  # the same errors
 
 
 class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -65,12 +66,13 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # sci
     random_state : int, RandomState or None
     warm_start : bool, default False
         Start from the last fit.
-    verbose, verbose_interval : int
-        Print every so many passes.
+    verbose, verbose_interval : int, print every so many passes
     stop_on : {"log_likelihood", "parameters"}, default "log_likelihood"
     reseed : bool, default False
-        Move a component that empties or collapses to where the data is worst explained, at most three times.
-    accelerate, missing, precision, reproducible, max_minutes
+        Move an emptied or collapsed component to where the data is worst explained, at most three times.
+    precision : {"float64", "auto"}, default "float64"
+        "auto" multiplies in float32 where that changes log-densities by 1e-4 nats at most; predictions never do.
+    accelerate, missing, reproducible, max_minutes
         Reserved; only the default values are available yet.
 
     Attributes

@@ -31,6 +31,7 @@ class FactoredForm:
     factor: Array  # U, in the covariances' shape
     means: Array  # (k, d), in the frame: the reference of the sums
     frame: Frame
+    single: bool = static(default=False)  # whether float32 products would do
     accurate: bool = static(default=False)  # whether the product form about the frame's origin would do as well
 
     @cached_property
@@ -45,28 +46,32 @@ class FactoredForm:
         """See :class:`Family`."""
         if self.accurate:
             return self.product.expect(rows)
-        n, d = rows.values.shape
-        k, space = len(self.means), rows.workspace
-        x = np.subtract(rows.values.T, self.frame.centre[:, None], out=space.array("centred", (d, n)))
-        y, z = space.array("deviations", (d, n)), space.array("mapped", (d, n))
-        log_density = space.array("log_density", (k, n))
-        for i, row in enumerate(log_density):
-            np.subtract(x, self.means[i][:, None], out=y)
-            self.covariance.standardise(self.factor, i, y, z)
-            np.multiply(z, z, out=z).sum(axis=0, out=row)
-            np.multiply(row, -0.5, out=row)
-            np.add(row, self.constant[i], out=row)
+        arrays, xp = rows.arrays, rows.arrays.xp
+        (n, d), k = rows.values.shape, len(self.means)
+        factor, means = arrays.moved(self.factor, self), arrays.moved(self.means, self)
+        centre = arrays.moved(self.frame.centre, self.frame)
+        x = xp.subtract(arrays.widened(rows.values).T, centre[:, None], **arrays.out("centred", (d, n)))
+        log_density = arrays.empty("log_density", (k, n))
+        for i in range(k):
+            row = log_density[i, :]
+            y = xp.subtract(x, means[i, :, None], **arrays.out("deviations", (d, n)))
+            z = self.covariance.standardise(arrays, factor, i, y)
+            z *= z
+            arrays.fill(row, xp.sum, z, axis=0)
+            row *= -0.5
+            row += float(self.constant[i])
 
         def collect(resp: Array) -> ProductStatistics:
             products = np.empty((k, self.covariance.feature_map.size(d)))
             shared = np.zeros((d, d)) if self.covariance.is_shared else None
-            for i, r in enumerate(resp):
-                np.subtract(x, self.means[i][:, None], out=y)
-                products[i, 0] = r.sum()
-                products[i, 1 : 1 + d] = y @ r
-                products[i, 1 + d :] = self.covariance.gather(y, r, z)
+            for i in range(k):
+                r = resp[i, :]
+                y = xp.subtract(x, means[i, :, None], **arrays.out("deviations", (d, n)))
+                products[i, 0] = float(xp.sum(r))
+                products[i, 1 : 1 + d] = arrays.back(y @ r)
+                products[i, 1 + d :] = self.covariance.gather(arrays, y, r)
                 if shared is not None:
-                    shared += np.multiply(y, r, out=z) @ y.T
+                    shared += arrays.back(xp.multiply(y, r, **arrays.out("mapped", (d, n))) @ y.T)
             return ProductStatistics(products, shared, self.frame.centre, self.means)
 
         return log_density, collect

@@ -25,6 +25,8 @@ EPS = float(np.finfo(np.float64).eps)
 EMPTY = 10 * EPS  # of all rows: a component with less is empty
 SMALLEST = 1e-250  # of a squared half-range: less is no spread
 ACCURATE = 1e-7  # nats: the error that the product form may make in a log-density
+ACCURATE_SINGLE = 1e-4  # nats: that of float32, where it is allowed; a tenth of the usual tolerance
+EPS_SINGLE, ROOM_SINGLE = float(np.finfo(np.float32).eps), 1e12  # squares of what is so large or small have room
 
 
 @record
@@ -64,6 +66,7 @@ class Gaussian(ProductFamily[GaussianParameters]):
     covariance: Covariance = dataclasses.field(default_factory=Full)
     regularization: float = 1e-6  # squared units of the data
     blurred: bool = False
+    precision: str = "float64"  # or "auto": products in float32 where they are accurate enough
 
     def frame(self, mean: Array) -> Frame:
         return Frame(np.asarray(mean, np.float64))
@@ -97,7 +100,21 @@ class Gaussian(ProductFamily[GaussianParameters]):
     def prepare(self, params: GaussianParameters, frame: Frame) -> FactoredForm:
         form = self.factored_form(params, frame)
         few = self.covariance.few(*params.means.shape)
-        return dataclasses.replace(form, accurate=not few and self.error(form, params) <= ACCURATE)
+        accurate = not few and self.error(form, params) <= ACCURATE
+        single = self.precision == "auto" and self.single_error(form, params) <= ACCURATE_SINGLE
+        return dataclasses.replace(form, accurate=accurate, single=single)
+
+    def single_error(self, form: FactoredForm, params: GaussianParameters) -> float:
+        """Return the error that float32 makes in a log-density, nats: 4 ε Σ_ij |u_ji| rms(x_j), worst k.
+
+        It is that of z = Uᵀ(x − μ_k) for |z_i| near 1. Infinite where float32 has no room for the values.
+        """
+        k, d = params.means.shape
+        size = np.sqrt((self.covariance.diagonals(params.covariances, k, d) + params.means**2).mean(axis=0))
+        magnitude = np.abs(self.covariance.dense(form.factor, k, d))
+        if max(size.max(), magnitude.max(), 1 / size.min()) > ROOM_SINGLE:
+            return float("inf")
+        return float(4 * EPS_SINGLE * (size @ magnitude).sum(axis=1).max())
 
     def error(self, form: FactoredForm, params: GaussianParameters) -> float:
         """Return a bound of the product form's error in a log-density, nats: 4 ε Σ_j |a_kj| mean |φ_j|, worst k.

@@ -9,26 +9,26 @@ Every y = x − μ_k is formed before it is multiplied, so no digits are lost to
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 import numba
 
-from dask_em.kernel import densities, moments
+from dask_em.kernel import densities
 from dask_em.kernel.densities import entered, mapped, softmax, turned, whitened
-from dask_em.kernel.layout import BYTES, CHUNK, DIAGONAL, GROUP, LANES, SHARED, TRIANGULAR, VECTORS
-from dask_em.kernel.moments import dot, roots, shares
+from dask_em.kernel.gathering import gather, gather_all, gather_narrow, write_sums
+from dask_em.kernel.layout import BYTES, DIAGONAL, GROUP, LANES, SHARED, TRIANGULAR, VECTORS
+from dask_em.kernel.moments import dot
 
 __all__ = ["evaluate", "summarize"]
 
 distances_by_column, distances_by_component = densities.distances[True], densities.distances[False]
-scaled1, scaled2, scaled4 = (moments.scaled[width] for width in (1, 2, 4))
-outer1, outer2, outer3 = (moments.outer[width] for width in (1, 2, 3))
-moments1, moments2, moments4 = (moments.moments[width] for width in (1, 2, 4))
-narrow_products, narrow_squares = moments.narrow[True], moments.narrow[False]
-compiled = numba.njit(nogil=True, cache=True)
+CROWDED = 0.8  # of a tile's densities, by eights: beyond, all rows are taken where that is cheap
+inner = numba.njit(nogil=True)  # cached with the function that calls it
 
 
-@compiled
+@inner
 def _enter(values: Any, centre: Any, start: int, n: int, width: int, x: Any) -> int:
     """Centre rows, (n, width) with zeros beyond d; fill the last block with zeros and return how many there are."""
     d, size = values.shape[1], len(values)
@@ -45,13 +45,13 @@ def _enter(values: Any, centre: Any, start: int, n: int, width: int, x: Any) -> 
     return whole
 
 
-@compiled
+@inner
 def _densities(kind: int, x: Any, n: int, shape: Any, model: Any, space: Any, joint: Any, stride: int) -> None:
     """Fill log π_k p_k(x), (k, stride), for n rows, a whole number of blocks."""
     k, d, padded, width = shape
     constant, shift, scale, triangle, zeros = model
     columns, z = space
-    narrow = d <= LANES and x.itemsize == BYTES // LANES
+    narrow = d <= LANES
     lanes = BYTES // x.itemsize
     rows = VECTORS * lanes
     size = padded * (padded + GROUP) // 2
@@ -77,127 +77,8 @@ def _densities(kind: int, x: Any, n: int, shape: Any, model: Any, space: Any, jo
                 distances_by_component(here, shift, i * d, scale, i, d, joint, at, stride)
 
 
-@compiled
-def _active(joint: Any, at: int, n: int, scale: Any, index: Any, weight: Any) -> int:
-    """List the rows that a component has a share in, and their weighted responsibilities; zeros fill the last 8."""
-    m = 0
-    for i in range(0, n, 8):
-        bits = shares(joint, at + i, scale, i, weight, index, m)
-        if bits == 255:
-            m += 8
-        elif bits:
-            begin = m
-            for lane in range(8):  # without a branch, which would often be foretold wrongly
-                index[m] = i + lane
-                weight[m] = weight[begin + lane]
-                m += bits >> lane & 1
-    for i in range(m, -(-m // 8) * 8):
-        index[i] = 0
-        weight[i] = 0.0
-    return m
-
-
-@compiled
-def _scale(
-    x: Any, width: int, index: Any, root: Any, at: int, count: int, means: Any, of: int, z: Any, first: Any
-) -> None:
-    """Write √r (x − μ) of the listed rows, and add Σ r (x − μ)."""
-    lanes = BYTES // x.itemsize
-    j = 0
-    while j < width:
-        left = (width - j) // lanes
-        if left >= 4:
-            scaled4(x, width, index, root, at, count, means, of + j, j, z, first)
-            j += 4 * lanes
-        elif left >= 2:
-            scaled2(x, width, index, root, at, count, means, of + j, j, z, first)
-            j += 2 * lanes
-        else:
-            scaled1(x, width, index, root, at, count, means, of + j, j, z, first)
-            j += lanes
-
-
-@compiled
-def _square(z: Any, width: int, count: int, out: Any, at: int) -> None:
-    """Add Σ z zᵀ, the upper triangle of blocks."""
-    lanes = BYTES // z.itemsize
-    for i in range(0, width, 8):
-        j = i // lanes * lanes
-        while j < width:
-            left = (width - j) // lanes
-            place = at + i * width + j
-            if left == 3 or left > 4:
-                outer3(z, width, count, i, j, out, place, width)
-                j += 3 * lanes
-            elif left > 1:
-                outer2(z, width, count, i, j, out, place, width)
-                j += 2 * lanes
-            else:
-                outer1(z, width, count, i, j, out, place, width)
-                j += lanes
-
-
-@compiled
-def _listed(kind: int, x: Any, n: int, width: int, listed: Any, z: Any, sums: Any, of: tuple[int, int]) -> None:
-    """Add Σ r (x − μ) and Σ r of its squares, or products, of the listed rows."""
-    index, root, means = listed
-    first, second = sums
-    i, place = of
-    if kind == TRIANGULAR:
-        for at in range(0, n, CHUNK):
-            count = min(CHUNK, -(-(n - at) // 4) * 4)
-            _scale(x, width, index, root, at, count, means, i, z, first)
-            _square(z, width, count, second, place)
-        return
-    lanes, j, n = BYTES // x.itemsize, 0, -(-n // 4) * 4
-    while j < width:
-        left = (width - j) // lanes
-        if left >= 4:
-            moments4(x, width, index, root, n, means, i + j, j, first, second)
-            j += 4 * lanes
-        elif left >= 2:
-            moments2(x, width, index, root, n, means, i + j, j, first, second)
-            j += 2 * lanes
-        else:
-            moments1(x, width, index, root, n, means, i + j, j, first, second)
-            j += lanes
-
-
-@compiled
-def _gather_narrow(kind: int, n: int, shape: Any, space: Any, means: Any, products: Any, shared: Any) -> None:
-    """Gather a tile of few columns, where a list of rows costs more than the rows."""
-    k, d, _, width = shape
-    columns, joint, scale, weight, ones = space
-    stride, blocks = len(scale), n // (VECTORS * LANES)
-    xs = width * VECTORS * LANES
-    for i in range(k):
-        if kind == TRIANGULAR:
-            narrow_products(d, columns, xs, joint, i * stride, scale, blocks, means, i * width, products[i])
-        else:
-            narrow_squares(d, columns, xs, joint, i * stride, scale, blocks, means, i * width, products[i])
-    if kind == SHARED:
-        narrow_products(d, columns, xs, weight, 0, ones, blocks, means, k * width, shared)
-
-
-@compiled
-def _gather(kind: int, x: Any, n: int, shape: Any, space: Any, means: Any, sums: Any) -> None:
-    """Gather a tile, component by component, from the rows that each has a share in."""
-    k, _, _, width = shape
-    joint, scale, weight, ones, index, share, root, z = space
-    counts, first, second = sums
-    stride = len(scale)
-    for i in range(k):
-        m = _active(joint, i * stride, n, scale, index, share)
-        counts[i] += roots(share, -(-m // 8) * 8, root, kind != TRIANGULAR)
-        _listed(kind, x, m, width, (index, root, means), z, (first, second), (i * width, i * width * width))
-    if kind == SHARED:  # the scatter that all components share, about the frame's origin
-        m = _active(weight, 0, n, ones, index, share)
-        roots(share, -(-m // 8) * 8, root, False)
-        _listed(TRIANGULAR, x, m, width, (index, root, means), z, (first, second), (k * width, k * width))
-
-
-@compiled
-def summarize(kind: int, values: Any, weight: Any, shape: Any, model: Any, space: Any, sums: Any) -> float:
+@inner
+def _summarize(kind: int, values: Any, weight: Any, shape: Any, model: Any, space: Any, sums: Any) -> float:
     """Add the statistics of rows to ``sums``, tile by tile, and return Σ w log p(x)."""
     k, d, _, width = shape
     x, joint, turn, scale, tile_weight, density, ones, index, share, root, z = space
@@ -211,39 +92,25 @@ def summarize(kind: int, values: Any, weight: Any, shape: Any, model: Any, space
         tile_weight[:n] = weight[start : start + n]
         tile_weight[n:whole] = 0
         _densities(kind, x, whole, shape, model, turn, joint, stride)
+        busy = 0
         for i in range(0, whole, 8):
-            softmax(joint, i, stride, k, tile_weight, scale, density, i)
+            busy += softmax(joint, i, stride, k, tile_weight, scale, density, i)
         total += dot(tile_weight, density, whole)
-        if d <= LANES and x.itemsize == BYTES // LANES:
-            _gather_narrow(kind, whole, shape, (turn[0], joint, scale, tile_weight, ones), means, products, shared)
+        if d <= LANES:
+            gather_narrow(kind, whole, shape, (turn[0], joint, scale, tile_weight, ones), means, products, shared)
+        elif kind != TRIANGULAR and 8 * busy > CROWDED * whole * k:
+            room = (joint, scale, tile_weight, ones, index, share, root, z)
+            gather_all(kind, x, whole, shape, room, means, (counts, first, second))
         else:
             room = (joint, scale, tile_weight, ones, index, share, root, z)
-            _gather(kind, x, whole, shape, room, means, (counts, first, second))
-    if d > LANES or x.itemsize < BYTES // LANES:
-        _write(kind, shape, counts, first, second, products, shared)
+            gather(kind, x, whole, shape, room, means, (counts, first, second))
+    if d > LANES:
+        write_sums(kind, shape, counts, first, second, products, shared)
     return total
 
 
-@compiled
-def _write(kind: int, shape: Any, counts: Any, first: Any, second: Any, products: Any, shared: Any) -> None:
-    """Write sums as rows [Σ r, Σ r y, Σ r y yᵀ], or with squares, and what is shared likewise."""
-    k, d, _, width = shape
-    for i in range(k + (kind == SHARED)):
-        row = products[i] if i < k else shared
-        row[0] = counts[i]
-        row[1 : 1 + d] = first[i * width : i * width + d]
-        if kind == TRIANGULAR or i == k:
-            at = 1 + d
-            begin = i * width * width if i < k else k * width
-            for j in range(d):
-                row[at : at + d - j] = second[begin + j * width + j : begin + j * width + d]
-                at += d - j
-        else:
-            row[1 + d :] = second[i * width : i * width + d]
-
-
-@compiled
-def evaluate(kind: int, values: Any, shape: Any, model: Any, space: Any, centre: Any, out: Any) -> None:
+@inner
+def _evaluate(kind: int, values: Any, shape: Any, model: Any, space: Any, centre: Any, out: Any) -> None:
     """Write log p(x), (n,), and, where room is given, the responsibilities, (n, k)."""
     k, width = shape[0], shape[3]
     x, joint, turn, scale, tile_weight, density, _, _, _, _, _ = space
@@ -261,3 +128,35 @@ def evaluate(kind: int, values: Any, shape: Any, model: Any, space: Any, centre:
             for j in range(n):
                 for i in range(k):
                     resp[start + j, i] = joint[i * stride + j] * scale[j]
+
+
+def _entry_points(sources: int, cache: bool) -> tuple[Any, Any]:
+    """Return the functions that are called from outside.
+
+    numba looks at one file to see whether what it kept is stale; the sources' digest in a closure is part of its key.
+    """
+
+    @numba.njit(nogil=True, cache=cache)
+    def summarize(kind: int, values: Any, weight: Any, shape: Any, model: Any, space: Any, sums: Any) -> float:
+        return _summarize(kind, values, weight, shape, model, space, sums) + 0.0 * sources
+
+    @numba.njit(nogil=True, cache=cache)
+    def evaluate(kind: int, values: Any, shape: Any, model: Any, space: Any, centre: Any, out: Any) -> int:
+        _evaluate(kind, values, shape, model, space, centre, out)
+        return sources
+
+    return summarize, evaluate
+
+
+def _digest_of_sources() -> int:
+    """Return a number that changes with any file of the kernel."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return int.from_bytes(digest.digest()[:4], "big")
+
+
+try:
+    summarize, evaluate = _entry_points(_digest_of_sources(), cache=True)
+except RuntimeError:  # neither beside this file nor in the user's cache can anything be written
+    summarize, evaluate = _entry_points(_digest_of_sources(), cache=False)

@@ -173,10 +173,11 @@ def softmax(
 ) -> Any:
     """Turn log π_k p_k(x) into exp(· − largest), leave w / Σ in ``scale`` and log p(x) in ``density``, for 8 rows.
 
+    Return how many components any of the rows has a share in.
     What is below 1e-17 of the largest becomes zero: subnormal products are several times slower.
     """
 
-    def write(e: Emitter) -> None:
+    def write(e: Emitter) -> Any:
         b, table = e.builder, e.pointer(0)
         offset_, stride_, count_, row_ = (e.arguments[i] for i in (1, 2, 3, 7))
 
@@ -191,16 +192,19 @@ def softmax(
         (largest,) = e.loop(count_, [least], larger)
 
         def exponentiate(k: Any, sums: list[Any]) -> list[Any]:
+            total, busy = sums
             value = e.load(table, place(k))
             below = b.fsub(b.select(b.fcmp_ordered(">", value, least), value, least), largest)
             heard = b.fcmp_ordered(">", below, e.constant(below, NEGLIGIBLE))
             zero = e.constant(below, 0.0)
-            (value,) = e.when_any(heard, lambda: [b.select(heard, e.exp(below), zero)], [zero])
+            more = [zero, busy]
+            value, busy = e.when_any(heard, lambda: [b.select(heard, e.exp(below), zero), b.add(busy, INT64(1))], more)
             e.store(table, place(k), value)
-            return [b.fadd(sums[0], value)]
+            return [b.fadd(total, value), busy]
 
-        (total,) = e.loop(count_, e.zeros(table, 1), exponentiate)
+        total, busy = e.loop(count_, [*e.zeros(table, 1), INT64(0)], exponentiate)
         e.store(e.pointer(5), row_, b.fdiv(e.load(e.pointer(4), row_), total))
         e.store(e.pointer(6), row_, b.fadd(largest, e.log(total)))
+        return busy
 
-    return emitted((joint, INT, INT, INT, weight, scale, density, INT), write)
+    return emitted((joint, INT, INT, INT, weight, scale, density, INT), write, INT)

@@ -34,6 +34,7 @@ __all__ = [
 Array = np.ndarray[Any, Any]
 BYTES, LANES = 64, 8  # of a vector; float64 in it
 VECTORS, GROUP = 6, 4  # 6 vectors of rows by 4 coordinates or components: 24 sums in 32 registers
+TILE_BYTES, TILE_LEAST = 512 * 1024, 480  # of a tile's rows and densities, near the L2 cache; rows, where they are wide
 CHUNK = 128  # rows of one component that are multiplied together: they stay in the L1 and L2 caches
 TRIANGULAR, DIAGONAL, UNIT, SHARED = range(4)  # U: a triangle for each component, a row, a number; one triangle for all
 
@@ -47,7 +48,7 @@ class Packed:
     shape: tuple[int, int, int, int]  # k; d; d to a multiple of GROUP; d to a multiple of the lanes
     model: tuple[Array, ...]  # constants, means of the E-step, scales, triangles, zeros
     centre: Array  # of the frame, padded
-    means: Array  # (k + 1, width): of the M-step, and zeros
+    means: Array  # (k to a multiple of GROUP, and one; width): of the M-step, and zeros
     dtype: np.dtype[Any]  # computed in
 
 
@@ -79,7 +80,7 @@ def pack(model: PreparedMixture, dtype: npt.DTypeLike = np.float64) -> Packed:
     ahead = np.zeros(padded * GROUP)  # the last triangle is followed by room to be asked for early
     flat = (shift, scale, np.concatenate([triangle.ravel(), ahead]), np.zeros(padded))
     arrays = tuple(np.ascontiguousarray(array, dtype).ravel() for array in flat)
-    centre, of_rows = _padded(form.frame.centre, (width + LANES,)), _padded(form.means, (k + 1, width))
+    centre, of_rows = _padded(form.frame.centre, (width + LANES,)), _padded(form.means, (groups + 1, width))
     return Packed(form, kind, (k, d, padded, width), (constant, *arrays), centre, of_rows.astype(dtype).ravel(), dtype)
 
 
@@ -112,8 +113,9 @@ def _interleaved(rows: Array) -> Array:
 def room(packed: Packed, tile_rows: int, space: Workspace) -> tuple[Any, ...]:
     """Return the arrays that a tile is worked on in."""
     k, d, _, width = packed.shape
-    block = VECTORS * BYTES // packed.dtype.itemsize
-    rows, dtype = -(-tile_rows // block) * block, packed.dtype
+    block, dtype = VECTORS * BYTES // packed.dtype.itemsize, packed.dtype
+    fitting = TILE_BYTES // (dtype.itemsize * 2 * width + 8 * k)
+    rows = -(-min(tile_rows, max(fitting, TILE_LEAST)) // block) * block
     groups = -(-k // GROUP) * GROUP
     turned = width * (rows if d <= LANES else block)  # few columns are kept for the sums
     columns = (space.array("columns", (turned,), dtype), space.array("mapped", (width * block,), dtype))
@@ -134,9 +136,9 @@ class Sums:
 
     def __init__(self, packed: Packed, space: Workspace) -> None:
         k, d, _, width = packed.shape
-        size, triangle = width * width, d * (d + 1) // 2
-        seconds = {TRIANGULAR: k * size, SHARED: k * width + size}.get(packed.kind, k * width)
-        lengths = {"counts": k + 1, "first": (k + 1) * width, "second": seconds}
+        size, triangle, groups = width * width, d * (d + 1) // 2, -(-k // GROUP) * GROUP
+        seconds = {TRIANGULAR: k * size, SHARED: groups * width + size}.get(packed.kind, groups * width)
+        lengths = {"counts": k, "first": (groups + 1) * width, "second": seconds}
         lanes = [space.array(name, (length,)) for name, length in lengths.items()]
         for array in lanes:
             array[:] = 0

@@ -1,4 +1,4 @@
-"""Register blocks of the sums, as numba intrinsics: responsibilities come in, moments leave.
+"""Register blocks of the sums over lists of rows, as numba intrinsics: responsibilities come in, moments leave.
 
 Arrays are flat; offsets and strides count elements, and nothing is checked. ``x`` is of the type computed in, what sums
 go to is float64.
@@ -12,16 +12,15 @@ import numba
 from llvmlite import ir
 from numba.extending import intrinsic
 
-from dask_em.kernel.layout import LANES, VECTORS
+from dask_em.kernel.layout import LANES
 from dask_em.kernel.simd import Emitter, emitted
 
-__all__ = ["dot", "moments", "narrow", "outer", "roots", "scaled", "shares"]
+__all__ = ["dot", "moments", "outer", "roots", "scaled", "shares"]
 
 INT = numba.types.int64
 INT64 = ir.IntType(64)
 FOUR = 4  # sums that are taken together where each would else wait for the last
 SOON = 8  # rows
-MOST = 24  # sums that stay in registers
 
 
 @intrinsic
@@ -205,67 +204,3 @@ def _moments(width: int) -> Any:
 
 
 moments = {width: _moments(width) for width in (1, 2, 4)}
-
-
-def _narrow(products: bool) -> Any:
-    @intrinsic
-    def block(
-        _: Any, d: Any, x: Any, xs: Any, joint: Any, at: Any, scale: Any, blocks: Any, shift: Any, of: Any, out: Any
-    ) -> Any:
-        """Add [Σ r, Σ r y_i, Σ r y_i y_j] (or y_i²), y = x − μ, of at most 8 columns; r = joint · scale.
-
-        ``x`` is blocks of columns, each (d, rows): whole tiles, since a list of rows would cost more than the rows.
-        """
-
-        def write(e: Emitter) -> None:
-            b = e.builder
-            after, none = (b.append_basic_block(name) for name in ("gathered", "none"))
-            choice = b.switch(e.arguments[0], none)
-            for width in range(1, LANES + 1):
-                here = b.append_basic_block(f"columns{width}")
-                choice.add_case(INT64(width), here)
-                b.position_at_end(here)
-                pairs = [(i, j) for i in range(width) for j in range(i, width if products else i + 1)]
-                terms: list[tuple[int, ...]] = [(), *((i,) for i in range(width)), *pairs]
-                for begin in range(0, len(terms), MOST):
-                    _gather_terms(e, terms[begin : begin + MOST], begin)
-                b.branch(after)
-            b.position_at_end(none)
-            b.unreachable()
-            b.position_at_end(after)
-
-        return emitted((INT, x, INT, joint, INT, scale, INT, shift, INT, out), write)
-
-    return block
-
-
-def _gather_terms(e: Emitter, terms: list[tuple[int, ...]], begin: int) -> None:
-    """Add r times products of some columns to ``out`` from ``begin`` on, in one loop over the rows."""
-    b, rows, table, scales, mu, target = e.builder, *(e.pointer(i) for i in (1, 3, 5, 7, 9))
-    stride, at, blocks, of = (e.arguments[i] for i in (2, 4, 6, 8))
-    columns, leads = ({i for term in terms for i in term[:n]} for n in (2, 1))
-    means = {i: e.spread_at(mu, e.at(of, i)) for i in columns}
-
-    def step(n: Any, sums: list[Any]) -> list[Any]:
-        row = e.times(n, LANES)
-        place = e.at(e.times(b.udiv(n, INT64(VECTORS)), stride), e.times(b.urem(n, INT64(VECTORS)), LANES))
-        r = b.fmul(e.load(table, e.at(at, row)), e.load(scales, row))
-
-        def added() -> list[Any]:
-            y = {i: b.fsub(e.load(rows, e.at(place, i * VECTORS * LANES)), means[i]) for i in columns}
-            first = {i: b.fmul(r, y[i]) for i in leads}
-            return [
-                e.fused(first[term[0]], y[term[1]], total)
-                if len(term) == 2
-                else b.fadd(total, first[term[0]] if term else r)
-                for term, total in zip(terms, sums, strict=True)
-            ]
-
-        return e.when_any(b.fcmp_ordered(">", r, e.constant(r, 0.0)), added, sums)
-
-    for i, total in enumerate(e.loop(e.times(blocks, VECTORS), e.zeros(rows, len(terms)), step)):
-        place = b.gep(target, [e.at(begin + i)])
-        b.store(b.fadd(b.load(place), e.total(total)), place)
-
-
-narrow = {products: _narrow(products) for products in (True, False)}

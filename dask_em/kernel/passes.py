@@ -66,7 +66,8 @@ def _summarize(model: PreparedMixture, slot: int, tile_rows: int, rows: Rows) ->
 
 def _packed(model: PreparedMixture, slot: int, rows: Rows) -> Packed:
     """Lay a model out, once for each thread and pass."""
-    found: Packed = rows.workspace.derived(("packed", slot), model, partial(pack, model))
+    dtype = np.float32 if model.prepared.single else np.float64
+    found: Packed = rows.workspace.derived(("packed", slot), model, partial(pack, model, dtype))
     return found
 
 

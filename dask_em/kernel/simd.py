@@ -91,7 +91,8 @@ class Emitter:
 
     def zeros(self, base: Value, count: int) -> list[Value]:
         """Return sums to begin with, of the elements of ``base``."""
-        return [ir.Constant(ir.VectorType(base.type.pointee, self.lanes), None)] * count
+        lanes = LANES if base.type.pointee == ir.DoubleType() else self.lanes
+        return [ir.Constant(ir.VectorType(base.type.pointee, lanes), None)] * count
 
     def fused(self, a: Value, b: Value, c: Value) -> Value:
         """Return a b + c, rounded once where the CPU can."""
@@ -145,12 +146,13 @@ class Emitter:
         return pieces
 
     def converted(self, vector: Value, element: Any) -> Value:
-        """Return a vector of floats in another precision."""
-        have = vector.type.element
+        """Return a vector of floats, or one, in another precision."""
+        single = not isinstance(vector.type, ir.VectorType)
+        have = vector.type if single else vector.type.element
         if have == element:
             return vector
         cast = self.builder.fpext if have == ir.FloatType() else self.builder.fptrunc
-        return cast(vector, ir.VectorType(element, vector.type.count))
+        return cast(vector, element if single else ir.VectorType(element, vector.type.count))
 
     def transposed(self, rows: list[Value]) -> list[Value]:
         """Return as many vectors as each has lanes, transposed: elements change places, then pairs, then fours."""

@@ -1,0 +1,201 @@
+"""How the compiled kernel gathers a tile's sums: responsibilities times moments, component by component."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+
+from dask_em.kernel import moments, tile_moments
+from dask_em.kernel.layout import BYTES, CHUNK, GROUP, LANES, SHARED, TRIANGULAR, VECTORS
+from dask_em.kernel.moments import dot, roots, shares
+
+__all__ = ["gather", "gather_all", "gather_narrow", "write_sums"]
+
+scaled1, scaled2, scaled4 = (moments.scaled[width] for width in (1, 2, 4))
+outer1, outer2, outer3 = (moments.outer[width] for width in (1, 2, 3))
+moments1, moments2, moments4 = (moments.moments[width] for width in (1, 2, 4))
+dense1, dense2, dense3 = (tile_moments.dense[width] for width in (1, 2, 3))
+narrow_products, narrow_squares = tile_moments.narrow[True], tile_moments.narrow[False]
+inner = numba.njit(nogil=True)  # cached with the function that calls it
+
+
+@inner
+def _active(joint: Any, at: int, n: int, scale: Any, index: Any, weight: Any) -> int:
+    """List the rows that a component has a share in, and their weighted responsibilities; zeros fill the last 8."""
+    m = 0
+    for i in range(0, n, 8):
+        bits = shares(joint, at + i, scale, i, weight, index, m)
+        if bits == 255:
+            m += 8
+        elif bits:
+            begin = m
+            for lane in range(8):  # without a branch, which would often be foretold wrongly
+                index[m] = i + lane
+                weight[m] = weight[begin + lane]
+                m += bits >> lane & 1
+    for i in range(m, -(-m // 8) * 8):
+        index[i] = 0
+        weight[i] = 0.0
+    return m
+
+
+@inner
+def _scale(
+    x: Any, width: int, index: Any, root: Any, at: int, count: int, means: Any, of: int, z: Any, first: Any
+) -> None:
+    """Write √r (x − μ) of the listed rows, and add Σ r (x − μ)."""
+    lanes = BYTES // x.itemsize
+    j = 0
+    while j < width:
+        left = (width - j) // lanes
+        if left >= 4:
+            scaled4(x, width, index, root, at, count, means, of + j, j, z, first)
+            j += 4 * lanes
+        elif left >= 2:
+            scaled2(x, width, index, root, at, count, means, of + j, j, z, first)
+            j += 2 * lanes
+        else:
+            scaled1(x, width, index, root, at, count, means, of + j, j, z, first)
+            j += lanes
+
+
+@inner
+def _square(z: Any, width: int, count: int, out: Any, at: int) -> None:
+    """Add Σ z zᵀ, the upper triangle of blocks."""
+    lanes = BYTES // z.itemsize
+    for i in range(0, width, 8):
+        j = i // lanes * lanes
+        while j < width:
+            left = (width - j) // lanes
+            place = at + i * width + j
+            if left == 3 or left > 4:
+                outer3(z, width, count, i, j, out, place, width)
+                j += 3 * lanes
+            elif left > 1:
+                outer2(z, width, count, i, j, out, place, width)
+                j += 2 * lanes
+            else:
+                outer1(z, width, count, i, j, out, place, width)
+                j += lanes
+
+
+@inner
+def _listed(kind: int, x: Any, n: int, width: int, listed: Any, z: Any, sums: Any, of: tuple[int, int]) -> None:
+    """Add Σ r (x − μ) and Σ r of its squares, or products, of the listed rows."""
+    index, root, means = listed
+    first, second = sums
+    i, place = of
+    if kind == TRIANGULAR:
+        for at in range(0, n, CHUNK):
+            count = min(CHUNK, -(-(n - at) // 4) * 4)
+            _scale(x, width, index, root, at, count, means, i, z, first)
+            _square(z, width, count, second, place)
+        return
+    lanes, j, n = BYTES // x.itemsize, 0, -(-n // 4) * 4
+    while j < width:
+        left = (width - j) // lanes
+        if left >= 4:
+            moments4(x, width, index, root, n, means, i + j, j, first, second)
+            j += 4 * lanes
+        elif left >= 2:
+            moments2(x, width, index, root, n, means, i + j, j, first, second)
+            j += 2 * lanes
+        else:
+            moments1(x, width, index, root, n, means, i + j, j, first, second)
+            j += lanes
+
+
+@inner
+def gather_narrow(kind: int, n: int, shape: Any, space: Any, means: Any, products: Any, shared: Any) -> None:
+    """Gather a tile of few columns, where a list of rows costs more than the rows."""
+    k, d, _, width = shape
+    columns, joint, scale, weight, ones = space
+    stride, groups = len(scale), n // LANES
+    xs = width * VECTORS * BYTES // columns.itemsize
+    for i in range(k):
+        if kind == TRIANGULAR:
+            narrow_products(d, columns, xs, joint, i * stride, scale, groups, means, i * width, products[i])
+        else:
+            narrow_squares(d, columns, xs, joint, i * stride, scale, groups, means, i * width, products[i])
+    if kind == SHARED:
+        row = -(-k // GROUP) * GROUP
+        narrow_products(d, columns, xs, weight, 0, ones, groups, means, row * width, shared)
+
+
+@inner
+def gather(kind: int, x: Any, n: int, shape: Any, space: Any, means: Any, sums: Any) -> None:
+    """Gather a tile, component by component, from the rows that each has a share in."""
+    k, _, _, width = shape
+    joint, scale, _, _, index, share, root, z = space
+    counts, first, second = sums
+    stride = len(scale)
+    for i in range(k):
+        m = _active(joint, i * stride, n, scale, index, share)
+        counts[i] += roots(share, -(-m // 8) * 8, root, kind != TRIANGULAR)
+        _listed(kind, x, m, width, (index, root, means), z, (first, second), (i * width, i * width * width))
+    if kind == SHARED:
+        _gather_shared(x, n, shape, space, means, (first, second))
+
+
+@inner
+def gather_all(kind: int, x: Any, n: int, shape: Any, space: Any, means: Any, sums: Any) -> None:
+    """Gather a tile from all rows: where most have a share in most components, lists of rows cost more."""
+    k, _, _, width = shape
+    joint, scale = space[:2]
+    counts, first, second = sums
+    stride, lanes = len(scale), BYTES // x.itemsize
+    for i in range(k):
+        row = joint[i * stride : i * stride + n]
+        counts[i] += dot(row, scale, n)
+        for a in range(n):
+            row[a] *= scale[a]
+    for i in range(0, k, GROUP):
+        j = 0
+        while j < width:
+            left = (width - j) // lanes
+            if left == 3 or left > 4:
+                dense3(x, width, joint, i * stride, stride, n, means, i * width + j, j, first, second)
+                j += 3 * lanes
+            elif left > 1:
+                dense2(x, width, joint, i * stride, stride, n, means, i * width + j, j, first, second)
+                j += 2 * lanes
+            else:
+                dense1(x, width, joint, i * stride, stride, n, means, i * width + j, j, first, second)
+                j += lanes
+    if kind == SHARED:
+        _gather_shared(x, n, shape, space, means, (first, second))
+
+
+@inner
+def _gather_shared(x: Any, n: int, shape: Any, space: Any, means: Any, sums: Any) -> None:
+    """Gather the scatter that all components share, about the frame's origin."""
+    width, row = shape[3], -(-shape[0] // GROUP) * GROUP
+    _, _, weight, ones, index, share, root, z = space
+    m = _active(weight, 0, n, ones, index, share)
+    roots(share, -(-m // 8) * 8, root, False)
+    _listed(TRIANGULAR, x, m, width, (index, root, means), z, sums, (row * width, row * width))
+
+
+@inner
+def write_sums(kind: int, shape: Any, counts: Any, first: Any, second: Any, products: Any, shared: Any) -> None:
+    """Write sums as rows [Σ r, Σ r y, Σ r y yᵀ], or with squares, and what is shared likewise."""
+    k, d, _, width = shape
+    last = -(-k // GROUP) * GROUP
+    for i in range(k):
+        products[i, 0] = counts[i]
+        products[i, 1 : 1 + d] = first[i * width : i * width + d]
+        if kind == TRIANGULAR:
+            _write_triangle(second, i * width * width, width, d, products[i])
+        else:
+            products[i, 1 + d :] = second[i * width : i * width + d]
+    if kind == SHARED:
+        _write_triangle(second, last * width, width, d, shared)
+
+
+@inner
+def _write_triangle(second: Any, begin: int, width: int, d: int, row: Any) -> None:
+    at = 1 + d
+    for j in range(d):
+        row[at : at + d - j] = second[begin + j * width + j : begin + j * width + d]
+        at += d - j
