@@ -13,11 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from data import Shape
 from implementations import PEERS
 
-__all__ = ["TOLERANCE", "Cell", "Cells", "Results", "Shape", "draw", "machine", "tables", "versions"]
+__all__ = [
+    "TOLERANCE",
+    "Cell",
+    "Cells",
+    "Results",
+    "draw",
+    "least_flops",
+    "machine",
+    "table",
+    "tables",
+    "titled",
+    "versions",
+]
 
-Shape = tuple[int, int, int]  # rows, columns, components
 TOLERANCE = 1e-6  # on weights times K, means in deviations, covariances in squared deviations
 
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from data import DEVIATION
 
-__all__ = ["DEVIATION", "PEERS", "Answer", "Array", "Fit", "Peer", "Task"]
+__all__ = ["PEERS", "Answer", "Array", "Fit", "Peer", "Task"]
 
 Array = np.ndarray[Any, Any]
-DEVIATION = 0.25  # of a cloud: a density is then near 1 whatever D, and what Spark adds to it, 2.2e-16, is nothing
 
 
 class Answer(NamedTuple):

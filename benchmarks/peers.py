@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from comparison import TOLERANCE, Cell, Cells, Results, Shape, draw, machine, tables, versions
-from implementations import DEVIATION, PEERS, Answer, Fit, Task
+from comparison import TOLERANCE, Cell, Cells, Results, draw, machine, tables, versions
+from data import DEVIATION, Shape, clouds
+from implementations import PEERS, Answer, Fit, Task
 
 SHAPES = "400000x8x8,200000x16x16,100000x32x32,30000x64x64,20000x64x200,2000000x2x3"
-APART = 3.0  # deviations between two clouds, on average: they overlap, whatever D
-MEASURE_FOR = 5.0  # seconds that a process goes on repeating short measurements
+MEASURE_FOR = 4.0  # seconds that a process goes on repeating short measurements
 SLOW = 2.0  # an iteration that takes so many seconds is measured in the first round only
 CALM, TRIES = 0.1, 3  # cores that other processes may use during a measurement; else it is tried again
 GEMM_SIZE, GEMM_SECONDS = 2000, 2.0
@@ -40,12 +40,9 @@ GEMM = "GEMM"
 
 def make(folder: Path, shape: Shape) -> None:
     """Write rows of overlapping clouds and a start beside their centres."""
-    n, d, k = shape
-    random = np.random.default_rng(0)
-    centres = DEVIATION * APART / np.sqrt(2 * d) * random.standard_normal((k, d))
-    np.save(folder / "rows.npy", centres[random.integers(k, size=n)] + DEVIATION * random.standard_normal((n, d)))
-    means = centres + 0.1 * DEVIATION * random.standard_normal((k, d))
-    np.savez(folder / "start.npz", weights=np.full(k, 1 / k), means=means)
+    rows, means = clouds(shape)
+    np.save(folder / "rows.npy", rows)
+    np.savez(folder / "start.npz", weights=np.full(len(means), 1 / len(means)), means=means)
 
 
 def measure(folder: Path, name: str, covariance: str, iterations: int, cores: int) -> dict[str, Any]:

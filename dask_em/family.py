@@ -14,7 +14,7 @@ import numpy as np
 
 from dask_em._record import record, static
 from dask_em.parameters import Parameters
-from dask_em.rows import Frame, Rows
+from dask_em.rows import Arrays, Frame, Rows
 from dask_em.statistics import Statistics
 
 __all__ = ["Collect", "Family", "FeatureMap", "Geometry", "ProductFamily", "ProductForm", "ProductStatistics", "inner"]
@@ -93,7 +93,7 @@ class FeatureMap(ABC):
         """Return P, the number of features of a row of d columns."""
 
     @abstractmethod
-    def build(self, x: Array, out: Array) -> None:
+    def build(self, arrays: Arrays, x: Array, out: Array) -> None:
         """Fill ``out`` (P, n) from ``x`` (d, n); ``out[0]`` is 1 and ``out[1:1+d]`` is ``x`` already."""
 
 
@@ -126,20 +126,22 @@ class ProductForm:
 
     def expect(self, rows: Rows) -> tuple[Array, Collect[ProductStatistics]]:
         """See :class:`Family`. The features of a tile are built once for all models of a pass."""
+        arrays, xp = rows.arrays, rows.arrays.xp
         phi = self._features(rows)
-        x = phi[1 : 1 + rows.values.shape[1]]
+        x = phi[1 : 1 + rows.values.shape[1], :]
         k, n = len(self.natural), len(rows)
-        log_density = np.matmul(self.natural, phi, out=rows.workspace.array("log_density", (k, n)))
+        natural = arrays.moved(self.natural, self)
+        log_density = xp.matmul(natural, phi, **arrays.out("log_density", (k, n)))
         if self.shared is not None:
-            mapped = np.matmul(self.shared, x, out=rows.workspace.array("mapped", x.shape))
+            mapped = xp.matmul(arrays.moved(self.shared, self), x, **arrays.out("mapped", x.shape))
             mapped *= x
-            log_density -= 0.5 * mapped.sum(axis=0)
+            log_density -= 0.5 * xp.sum(mapped, axis=0)
 
         def collect(resp: Array) -> ProductStatistics:
-            products = resp @ phi.T
+            products = arrays.back(resp @ phi.T)
             shared = None
             if self.shared is not None:
-                shared = np.multiply(x, rows.weight, out=rows.workspace.array("mapped", x.shape)) @ x.T
+                shared = arrays.back(xp.multiply(x, rows.weight, **arrays.out("mapped", x.shape)) @ x.T)
             return ProductStatistics(products, shared, self.frame.centre)
 
         return log_density, collect
@@ -147,11 +149,12 @@ class ProductForm:
     def _features(self, rows: Rows) -> Array:
         key = (self.features, id(self.frame))
         if key not in rows.memo:
-            n, d = rows.values.shape
-            phi = rows.workspace.array(("features", len(rows.memo)), (self.features.size(d), n))
-            phi[0] = 1.0
-            np.subtract(rows.values.T, self.frame.centre[:, None], out=phi[1 : 1 + d])
-            self.features.build(phi[1 : 1 + d], phi)
+            arrays, (n, d) = rows.arrays, rows.values.shape
+            phi = arrays.empty(("features", len(rows.memo)), (self.features.size(d), n))
+            phi[0, :] = 1.0
+            x, centre = phi[1 : 1 + d, :], arrays.moved(self.frame.centre, self.frame)
+            arrays.fill(x, arrays.xp.subtract, arrays.widened(rows.values).T, centre[:, None])
+            self.features.build(arrays, x, phi)
             rows.memo[key] = phi
         return rows.memo[key]  # type: ignore[no-any-return]  # the memo holds what this method put there
 

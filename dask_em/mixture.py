@@ -66,30 +66,33 @@ class PreparedMixture:
     def evaluate(self, rows: Rows) -> tuple[Array, Array, Callable[[Array], Any]]:
         """Return log p(x) (n,), the responsibilities (k, n), and what collects statistics from weighted ones.
 
-        The arrays are the workspace's: copy what must outlive the next tile.
+        The arrays are of the rows' namespace, and the workspace's: copy what must outlive the next tile.
 
         r_k(x) = π_k p_k(x) / Σ_j π_j p_j(x), computed in log space.
         """
         log_joint, collect = self.components.expect(self.prepared, rows)
-        k, n = log_joint.shape
-        space = rows.workspace  # tiles reuse their memory: the allocator's pages cost as much as the exponentials
-        log_joint += self.log_weights[:, None]
-        np.maximum(log_joint, LEAST, out=log_joint)
-        largest = log_joint.max(axis=0, out=space.array("largest", (n,)))
+        n = log_joint.shape[1]
+        arrays, xp = rows.arrays, rows.arrays.xp  # tiles reuse memory: new pages cost as much as the exponentials
+        log_joint += arrays.moved(self.log_weights, self)[:, None]
+        log_joint = xp.clip(log_joint, min=LEAST, **arrays.over(log_joint))
+        largest = xp.max(log_joint, axis=0, **arrays.out("largest", (n,)))
         log_joint -= largest
-        resp = np.exp(log_joint, out=log_joint)
-        total = resp.sum(axis=0, out=space.array("total", (n,)))
+        resp = xp.exp(log_joint, **arrays.over(log_joint))
+        total = xp.sum(resp, axis=0, **arrays.out("total", (n,)))
         resp /= total
-        np.copyto(resp, 0.0, where=np.less(resp, NEGLIGIBLE, out=space.array("negligible", (k, n), np.bool_)))
-        return np.add(np.log(total, out=total), largest, out=total), resp, collect
+        resp[resp < NEGLIGIBLE] = 0.0
+        log_density = xp.log(total, **arrays.over(total))
+        log_density += largest
+        return log_density, resp, collect
 
     def summarize(self, rows: Rows) -> MixtureStatistics:
         """Return the statistics of a tile."""
         log_density, resp, collect = self.evaluate(rows)
+        arrays, xp = rows.arrays, rows.arrays.xp
         resp *= rows.weight
-        return MixtureStatistics(
-            len(rows), float(rows.weight.sum()), float(rows.weight @ log_density), resp.sum(axis=1), collect(resp)
-        )
+        counts = arrays.back(xp.sum(resp, axis=1))
+        weight, log_likelihood = float(xp.sum(rows.weight)), float(rows.weight @ log_density)
+        return MixtureStatistics(len(rows), weight, log_likelihood, counts, collect(resp))
 
 
 @record

@@ -24,12 +24,8 @@ BLOCK_BYTES = 256 * MEBIBYTE
 BLOCK_BYTES_MOST = 4096 * MEBIBYTE
 BLOCKS_MOST = 32_768  # or thereabouts: whole atoms do not always fit
 BLOCK_SECONDS = 10.0  # at most about so much work of one core
-BLOCK_ROWS, BLOCK_WORTH, BLOCKS_EASY = (
-    32_768,
-    5e-3,
-    64,
-)  # as many blocks as this, while each has so many rows or seconds
-BLOCKS_LEAST, BLOCK_LEAST = 12, 2_048  # blocks, and rows of one: five blocks on two workers would split 3:2
+BLOCK_ROWS, BLOCK_WORTH, BLOCKS_EASY = 65_536, 5e-3, 64  # more blocks, while each has so many rows or seconds
+BLOCKS_LEAST, BLOCK_LEAST = 8, 2_048  # blocks, and rows of one: five blocks on two workers would split 3:2
 LAID_OUT = 6  # times the statistics: sums and factors as the compiled kernel wants them, padded
 TILE_BYTES, TILE_LEAST, TILE_MOST = 4 * MEBIBYTE, 768, 6_144  # features of a tile stay near the L2 cache; 96 divides it
 SECONDS_A_PRODUCT, SECONDS_A_COMPONENT = 4e-11, 4e-9  # of one core and one row, in the compiled kernel, float64

@@ -15,6 +15,7 @@ from dask_em._record import record
 from dask_em.families.factors import floored, upper_factor
 from dask_em.families.features import Linear, Products
 from dask_em.family import FeatureMap, ProductStatistics
+from dask_em.rows import Arrays
 
 __all__ = ["Covariance", "Full", "Tied"]
 
@@ -65,12 +66,12 @@ class Covariance(ABC):
         """Return the linear (k, d) and quadratic (k, P−1−d) natural parameters, and Λ where it is shared."""
 
     @abstractmethod
-    def standardise(self, factor: Array, component: int, y: Array, out: Array) -> Array:
-        """Return U_kᵀ y in ``out``, for deviations y (d, n) from a component's mean."""
+    def standardise(self, arrays: Arrays, factor: Array, component: int, y: Array) -> Array:
+        """Return U_kᵀ y in the memory "mapped", for deviations y (d, n) from a component's mean."""
 
     @abstractmethod
-    def gather(self, y: Array, resp: Array, out: Array) -> Array:
-        """Return the quadratic products Σ r q(y), (P−1−d,); ``out`` (d, n) is room to work in."""
+    def gather(self, arrays: Arrays, y: Array, resp: Array) -> Array:
+        """Return the quadratic products Σ r q(y), (P−1−d,), as NumPy's; "mapped" is memory to work in."""
 
     @abstractmethod
     def bound(self, covariances: Array, least: Array) -> tuple[Array, Array]:
@@ -146,11 +147,12 @@ class Full(Covariance):
         quadratic[:, rows == columns] /= 2
         return np.einsum("kij,kj->ki", precision, means), quadratic, None
 
-    def standardise(self, factor: Array, component: int, y: Array, out: Array) -> Array:
-        return np.matmul(factor[component].T, y, out=out)
+    def standardise(self, arrays: Arrays, factor: Array, component: int, y: Array) -> Array:
+        return arrays.xp.matmul(factor[component, :, :].T, y, **arrays.out("mapped", y.shape))  # type: ignore[no-any-return]
 
-    def gather(self, y: Array, resp: Array, out: Array) -> Array:
-        return np.asarray((np.multiply(y, resp, out=out) @ y.T)[np.triu_indices(len(y))])
+    def gather(self, arrays: Arrays, y: Array, resp: Array) -> Array:
+        scatter = arrays.xp.multiply(y, resp, **arrays.out("mapped", y.shape)) @ y.T
+        return np.asarray(arrays.back(scatter)[np.triu_indices(y.shape[0])])
 
     def bound(self, covariances: Array, least: Array) -> tuple[Array, Array]:
         both = [floored(c, at_least) for c, at_least in zip(covariances, least, strict=True)]
@@ -214,10 +216,10 @@ class Tied(Covariance):
         precision = self.precision(factor)
         return means @ precision, np.empty((len(means), 0)), precision
 
-    def standardise(self, factor: Array, component: int, y: Array, out: Array) -> Array:
-        return np.matmul(factor.T, y, out=out)
+    def standardise(self, arrays: Arrays, factor: Array, component: int, y: Array) -> Array:
+        return arrays.xp.matmul(factor.T, y, **arrays.out("mapped", y.shape))  # type: ignore[no-any-return]
 
-    def gather(self, y: Array, resp: Array, out: Array) -> Array:
+    def gather(self, arrays: Arrays, y: Array, resp: Array) -> Array:
         return np.empty(0)  # one scatter for all: the form gathers it
 
     def bound(self, covariances: Array, least: Array) -> tuple[Array, Array]:

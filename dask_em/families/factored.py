@@ -51,23 +51,22 @@ class FactoredForm:
         factor, means = arrays.moved(self.factor, self), arrays.moved(self.means, self)
         centre = arrays.moved(self.frame.centre, self.frame)
         x = xp.subtract(arrays.widened(rows.values).T, centre[:, None], **arrays.out("centred", (d, n)))
-        log_density = arrays.empty("log_density", (k, n))
+        log_density, deviations = arrays.empty("log_density", (k, n)), arrays.out("deviations", (d, n))
         for i in range(k):
-            row = log_density[i, :]
-            y = xp.subtract(x, means[i, :, None], **arrays.out("deviations", (d, n)))
+            y = xp.subtract(x, means[i, :, None], **deviations)
             z = self.covariance.standardise(arrays, factor, i, y)
             z *= z
-            arrays.fill(row, xp.sum, z, axis=0)
-            row *= -0.5
-            row += float(self.constant[i])
+            arrays.fill(log_density[i, :], xp.sum, z, axis=0)
+        log_density *= -0.5
+        log_density += arrays.moved(self.constant, self)[:, None]
 
         def collect(resp: Array) -> ProductStatistics:
             products = np.empty((k, self.covariance.feature_map.size(d)))
+            products[:, 0] = arrays.back(xp.sum(resp, axis=1))
             shared = np.zeros((d, d)) if self.covariance.is_shared else None
             for i in range(k):
                 r = resp[i, :]
-                y = xp.subtract(x, means[i, :, None], **arrays.out("deviations", (d, n)))
-                products[i, 0] = float(xp.sum(r))
+                y = xp.subtract(x, means[i, :, None], **deviations)
                 products[i, 1 : 1 + d] = arrays.back(y @ r)
                 products[i, 1 + d :] = self.covariance.gather(arrays, y, r)
                 if shared is not None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dask_em.family import FeatureMap
+from dask_em.rows import Arrays
 
 __all__ = ["Linear", "Products", "SquaredNorm", "Squares"]
 
@@ -21,10 +22,11 @@ class Products(FeatureMap):
     def size(self, features: int) -> int:
         return (features + 1) * (features + 2) // 2
 
-    def build(self, x: Array, out: Array) -> None:
-        d, at = len(x), 1 + len(x)
+    def build(self, arrays: Arrays, x: Array, out: Array) -> None:
+        d = x.shape[0]
+        at = 1 + d
         for i in range(d):
-            np.multiply(x[i:], x[i], out=out[at : at + d - i])
+            arrays.fill(out[at : at + d - i, :], arrays.xp.multiply, x[i:, :], x[i, :])
             at += d - i
 
 
@@ -35,8 +37,8 @@ class Squares(FeatureMap):
     def size(self, features: int) -> int:
         return 1 + 2 * features
 
-    def build(self, x: Array, out: Array) -> None:
-        np.multiply(x, x, out=out[1 + len(x) :])
+    def build(self, arrays: Arrays, x: Array, out: Array) -> None:
+        arrays.fill(out[1 + x.shape[0] :, :], arrays.xp.multiply, x, x)
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,9 @@ class SquaredNorm(FeatureMap):
     def size(self, features: int) -> int:
         return features + 2
 
-    def build(self, x: Array, out: Array) -> None:
-        np.einsum("in,in->n", x, x, out=out[1 + len(x)])
+    def build(self, arrays: Arrays, x: Array, out: Array) -> None:
+        squares = arrays.xp.multiply(x, x, **arrays.out("mapped", x.shape))
+        arrays.fill(out[1 + x.shape[0], :], arrays.xp.sum, squares, axis=0)
 
 
 @dataclass(frozen=True)
@@ -57,5 +60,5 @@ class Linear(FeatureMap):
     def size(self, features: int) -> int:
         return 1 + features
 
-    def build(self, x: Array, out: Array) -> None:
+    def build(self, arrays: Arrays, x: Array, out: Array) -> None:
         """Add nothing: [1, x] is there already."""

@@ -11,6 +11,7 @@ from dask_em.families.covariances import Covariance
 from dask_em.families.factors import inverse_roots
 from dask_em.families.features import SquaredNorm, Squares
 from dask_em.family import ProductStatistics
+from dask_em.rows import Arrays
 
 __all__ = ["Diagonal", "Spherical"]
 
@@ -51,11 +52,11 @@ class Diagonal(Covariance):
     def natural(self, factor: Array, means: Array) -> tuple[Array, Array, Array | None]:
         return factor**2 * means, -(factor**2) / 2, None
 
-    def standardise(self, factor: Array, component: int, y: Array, out: Array) -> Array:
-        return np.asarray(np.multiply(factor[component][:, None], y, out=out))
+    def standardise(self, arrays: Arrays, factor: Array, component: int, y: Array) -> Array:
+        return arrays.xp.multiply(factor[component, :, None], y, **arrays.out("mapped", y.shape))  # type: ignore[no-any-return]
 
-    def gather(self, y: Array, resp: Array, out: Array) -> Array:
-        return np.asarray(np.multiply(y, y, out=out) @ resp)
+    def gather(self, arrays: Arrays, y: Array, resp: Array) -> Array:
+        return arrays.back(arrays.xp.multiply(y, y, **arrays.out("mapped", y.shape)) @ resp)
 
     def bound(self, covariances: Array, least: Array) -> tuple[Array, Array]:
         return np.maximum(covariances, least), np.asarray((covariances < least).any(axis=1))
@@ -114,11 +115,12 @@ class Spherical(Covariance):
         precision = (factor**2)[:, None]
         return precision * means, -precision / 2, None
 
-    def standardise(self, factor: Array, component: int, y: Array, out: Array) -> Array:
-        return np.asarray(np.multiply(factor[component], y, out=out))
+    def standardise(self, arrays: Arrays, factor: Array, component: int, y: Array) -> Array:
+        return arrays.xp.multiply(factor[component], y, **arrays.out("mapped", y.shape))  # type: ignore[no-any-return]
 
-    def gather(self, y: Array, resp: Array, out: Array) -> Array:
-        return np.asarray([(np.multiply(y, y, out=out) @ resp).sum()])
+    def gather(self, arrays: Arrays, y: Array, resp: Array) -> Array:
+        squares = arrays.xp.multiply(y, y, **arrays.out("mapped", y.shape)) @ resp
+        return np.asarray([float(arrays.xp.sum(squares))])
 
     def bound(self, covariances: Array, least: Array) -> tuple[Array, Array]:
         least = least.min(axis=1)

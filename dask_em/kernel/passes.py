@@ -41,18 +41,19 @@ def compiled_kernel() -> Any | None:
 
 def summarize(models: tuple[PreparedMixture, ...], tile_rows: int, rows: Rows) -> Joint:
     """Return the statistics of each model: one look at the rows serves them all."""
-    slow = tuple(model for model in models if not _is_compiled(model))
+    slow = tuple(model for model in models if not _is_compiled(model, rows))
     others = iter(reference.summarize(slow, tile_rows, rows) if slow else ())
     return Joint(
         tuple(
-            _summarize(model, slot, tile_rows, rows) if _is_compiled(model) else next(others)
+            _summarize(model, slot, tile_rows, rows) if _is_compiled(model, rows) else next(others)
             for slot, model in enumerate(models)
         )
     )
 
 
-def _is_compiled(model: PreparedMixture) -> bool:
-    return isinstance(model.prepared, FactoredForm) and compiled_kernel() is not None
+def _is_compiled(model: PreparedMixture, rows: Rows) -> bool:
+    gaussian, on_cpu = isinstance(model.prepared, FactoredForm), isinstance(rows.values, np.ndarray)
+    return gaussian and on_cpu and compiled_kernel() is not None
 
 
 def _summarize(model: PreparedMixture, slot: int, tile_rows: int, rows: Rows) -> MixtureStatistics:
@@ -95,7 +96,7 @@ def _evaluate(model: PreparedMixture, tile_rows: int, rows: Rows, wide: bool) ->
     density = np.empty(len(rows))
     resp = np.empty((len(rows), len(model.log_weights) if wide else 0))
     functions = compiled_kernel()
-    if functions is not None and _is_compiled(model):
+    if functions is not None and _is_compiled(model, rows):
         packed = _packed(model, 0, rows)
         space = _room(packed, 0, tile_rows, rows)
         functions.evaluate(
@@ -131,4 +132,5 @@ class Score(Statistics):
 
 def score(model: PreparedMixture, tile_rows: int, rows: Rows) -> Score:
     """Return the log-likelihood of a slab and its weight."""
-    return Score(float(rows.weight.sum()), float(rows.weight @ log_density(model, tile_rows, rows)))
+    weight = rows.arrays.back(rows.weight)
+    return Score(float(weight.sum()), float(weight @ log_density(model, tile_rows, rows)))

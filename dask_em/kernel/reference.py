@@ -34,6 +34,7 @@ def evaluate(model: PreparedMixture, tile_rows: int, rows: Rows, density: Array,
     """Write log p(x) in nats, (n,), and, where asked, the posterior probability of each component, (n, k)."""
     for tile in tiles(rows, tile_rows):
         place = slice(tile.first - rows.first, tile.first - rows.first + len(tile))
-        density[place], here, _ = model.evaluate(tile)
+        log_density, here, _ = model.evaluate(tile)
+        density[place] = tile.arrays.back(log_density)
         if resp is not None:
-            resp[place] = here.T
+            resp[place] = tile.arrays.back(here).T
