@@ -10,7 +10,7 @@ from scipy.linalg.lapack import dtrtri
 __all__ = ["floored", "inverse_roots", "least_variances", "upper_factor"]
 
 Array = np.ndarray[Any, Any]
-FLOOR = 2e-13  # times d, of the smallest variances so far: less in a direction is not distinguishable from none
+FLOOR = 2e-13  # of the smallest variances so far: less in a direction is not distinguishable from none
 RESOLVED = 1e-22  # of the data's squared half-range: a variance below it is rounding
 ROUNDING = 4 * float(np.finfo(np.float64).eps)  # times d, of the variances: what a factorisation may lose
 
@@ -34,7 +34,7 @@ def least_variances(narrowest: Array, extent: Array) -> Array:
     ``narrowest`` (k, d) are the smallest variances that the components have had, ``extent`` (d,) the squared half-range
     of the data: both never grow, so that a bound once met stays met.
     """
-    return np.asarray(np.maximum(FLOOR * len(extent) * narrowest, RESOLVED * extent))
+    return np.asarray(np.maximum(FLOOR * narrowest, RESOLVED * extent))
 
 
 def floored(covariance: Array, least: Array) -> tuple[Array, bool]:

@@ -25,6 +25,7 @@ EPS = float(np.finfo(np.float64).eps)
 EMPTY = 10 * EPS  # of all rows: a component with less is empty
 SMALLEST = 1e-250  # of a squared half-range: less is no spread
 ACCURATE = 1e-7  # nats: the error that the product form may make in a log-density
+ACCURATE_SCATTER = 2e-12  # of a variance, relative: that of a shared scatter
 ACCURATE_SINGLE = 1e-4  # nats: that of float32, where it is allowed; a tenth of the usual tolerance
 EPS_SINGLE, ROOM_SINGLE = float(np.finfo(np.float32).eps), 1e12  # squares of what is so large or small have room
 
@@ -101,8 +102,17 @@ class Gaussian(ProductFamily[GaussianParameters]):
         form = self.factored_form(params, frame)
         few = self.covariance.few(*params.means.shape)
         accurate = not few and self.error(form, params) <= ACCURATE
+        if accurate and self.covariance.is_shared:  # its scatter is summed about the frame's origin
+            accurate = self.cancellation(form, params) <= ACCURATE_SCATTER
         single = self.precision == "auto" and self.single_error(form, params) <= ACCURATE_SINGLE
         return dataclasses.replace(form, accurate=accurate, single=single)
+
+    def cancellation(self, form: FactoredForm, params: GaussianParameters) -> float:
+        """Return what subtracting the means' part from a scatter about the origin costs: ε max_j E[x_j²] (Σ⁻¹)_jj."""
+        k, d = params.means.shape
+        squares = (self.covariance.diagonals(params.covariances, k, d) + params.means**2).mean(axis=0)
+        precisions = self.covariance.diagonals(self.covariance.precision(form.factor), k, d)
+        return float(EPS * (squares * precisions).max())
 
     def single_error(self, form: FactoredForm, params: GaussianParameters) -> float:
         """Return the error that float32 makes in a log-density, nats: 4 ε Σ_ij |u_ji| rms(x_j), worst k.
