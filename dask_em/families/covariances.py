@@ -7,6 +7,7 @@ for spherical; a ``factor`` U of the same shape gives the precision as U Uᵀ (f
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -105,6 +106,14 @@ class Covariance(ABC):
         """Return the covariances as matrices, (k, d, d)."""
 
 
+@cache
+def _places(d: int) -> Array:
+    """Return where each element of a symmetric matrix lies in its upper triangle, row by row, (d d,)."""
+    places = np.zeros((d, d), np.int64)
+    places[np.triu_indices(d)] = np.arange(d * (d + 1) // 2)
+    return np.asarray(np.maximum(places, places.T).ravel())
+
+
 @record
 class Full(Covariance):
     """Each component has its own matrix."""
@@ -120,10 +129,10 @@ class Full(Covariance):
 
     def maximize(self, stats: ProductStatistics, counts: Array, means: Array) -> Array:
         k, d = means.shape
-        second = np.empty((k, d, d))
-        rows, columns = np.triu_indices(d)
-        second[:, rows, columns] = second[:, columns, rows] = stats.products[:, 1 + d :] / counts[:, None]
-        return np.asarray(second - means[:, :, None] * means[:, None, :])
+        second = np.take(stats.products[:, 1 + d :], _places(d), axis=1).reshape(k, d, d)
+        second /= counts[:, None, None]
+        second -= means[:, :, None] * means[:, None, :]
+        return np.asarray(second)
 
     def add(self, covariances: Array, variance: float) -> Array:
         return np.asarray(covariances + variance * np.eye(covariances.shape[-1]))

@@ -143,7 +143,8 @@ class Sums:
         for array in lanes:
             array[:] = 0
         self.packed = packed
-        self.products = np.zeros((k, 1 + d + (triangle if packed.kind == TRIANGULAR else d)))
+        width_of_products = 1 + d + (triangle if packed.kind == TRIANGULAR else d)
+        self.products = (np.zeros if d <= LANES else np.empty)((k, width_of_products))
         self.shared = np.zeros(1 + d + triangle)
         self.arrays = (*lanes, packed.centre, packed.means, self.products, self.shared)
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from functools import cache, partial
+from functools import cache
 from importlib.util import find_spec
+from threading import Lock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -25,6 +27,8 @@ from dask_em.statistics import Joint, Statistics
 __all__ = ["Score", "compiled_kernel", "labels", "log_density", "responsibilities", "score", "summarize"]
 
 Array = np.ndarray[Any, Any]
+_PACKED: WeakKeyDictionary[PreparedMixture, Packed] = WeakKeyDictionary()
+_PACKING = Lock()
 
 
 @cache
@@ -57,7 +61,7 @@ def _is_compiled(model: PreparedMixture, rows: Rows) -> bool:
 
 
 def _summarize(model: PreparedMixture, slot: int, tile_rows: int, rows: Rows) -> MixtureStatistics:
-    packed = _packed(model, slot, rows)
+    packed = _packed(model)
     sums, space, functions = Sums(packed, rows.workspace), _room(packed, slot, tile_rows, rows), compiled_kernel()
     assert functions is not None  # the caller looked
     weight = _frozen(rows.weight)
@@ -65,11 +69,12 @@ def _summarize(model: PreparedMixture, slot: int, tile_rows: int, rows: Rows) ->
     return sums.statistics(rows, total)
 
 
-def _packed(model: PreparedMixture, slot: int, rows: Rows) -> Packed:
-    """Lay a model out, once for each thread and pass."""
-    dtype = np.float32 if model.prepared.single else np.float64
-    found: Packed = rows.workspace.derived(("packed", slot), model, partial(pack, model, dtype))
-    return found
+def _packed(model: PreparedMixture) -> Packed:
+    """Lay a model out, once in a process: its threads share what they only read."""
+    with _PACKING:
+        if model not in _PACKED:
+            _PACKED[model] = pack(model, np.float32 if model.prepared.single else np.float64)
+        return _PACKED[model]
 
 
 def _room(packed: Packed, slot: int, tile_rows: int, rows: Rows) -> tuple[Any, ...]:
@@ -97,7 +102,7 @@ def _evaluate(model: PreparedMixture, tile_rows: int, rows: Rows, wide: bool) ->
     resp = np.empty((len(rows), len(model.log_weights) if wide else 0))
     functions = compiled_kernel()
     if functions is not None and _is_compiled(model, rows):
-        packed = _packed(model, 0, rows)
+        packed = _packed(model)
         space = _room(packed, 0, tile_rows, rows)
         functions.evaluate(
             packed.kind, _values(rows), packed.shape, packed.model, space, packed.centre, (density, resp)
