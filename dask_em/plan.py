@@ -86,7 +86,7 @@ class Plan:
     def memory_bytes(self) -> int:
         """Peak bytes of one worker thread, beside the interpreter and its libraries."""
         layout, size = self.layout, self.size
-        atom = max((piece.atom.nbytes for block in layout.blocks for piece in block.pieces), default=0)
+        atom = max((piece.nbytes for block in layout.blocks for piece in block.pieces), default=0)
         row = layout.source.schema.features * layout.source.schema.dtype.itemsize + 8
         tile = 8 * layout.tile_rows * (size.products + 4 * size.components + 24)
         return 2 * atom + 2 * layout.slab_rows * row + tile + (ARITY + 2 + LAID_OUT) * size.statistics_bytes

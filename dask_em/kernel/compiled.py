@@ -78,14 +78,16 @@ def _densities(kind: int, x: Any, n: int, shape: Any, model: Any, space: Any, jo
 
 
 @inner
-def _summarize(kind: int, values: Any, weight: Any, shape: Any, model: Any, space: Any, sums: Any) -> float:
-    """Add the statistics of rows to ``sums``, tile by tile, and return Σ w log p(x)."""
+def _summarize(
+    kind: int, values: Any, weight: Any, shape: Any, model: Any, space: Any, sums: Any
+) -> tuple[float, float]:
+    """Add the statistics of rows to ``sums``, tile by tile, and return Σ w log p(x) and Σ w."""
     k, d, _, width = shape
     x, joint, turn, scale, tile_weight, density, ones, index, share, root, z = space
     counts, first, second, centre, means, products, shared = sums
     stride = len(scale)
     ones[:] = 1.0
-    total = 0.0
+    total = seen = 0.0
     for start in range(0, len(values), stride):
         n = min(stride, len(values) - start)
         whole = _enter(values, centre, start, n, width, x)
@@ -96,6 +98,7 @@ def _summarize(kind: int, values: Any, weight: Any, shape: Any, model: Any, spac
         for i in range(0, whole, 8):
             busy += softmax(joint, i, stride, k, tile_weight, scale, density, i)
         total += dot(tile_weight, density, whole)
+        seen += dot(tile_weight, ones, whole)
         if d <= LANES:
             gather_narrow(kind, whole, shape, (turn[0], joint, scale, tile_weight, ones), means, products, shared)
         elif kind != TRIANGULAR and 8 * busy > CROWDED * whole * k:
@@ -106,7 +109,7 @@ def _summarize(kind: int, values: Any, weight: Any, shape: Any, model: Any, spac
             gather(kind, x, whole, shape, room, means, (counts, first, second))
     if d > LANES:
         write_sums(kind, shape, counts, first, second, products, shared)
-    return total
+    return total, seen
 
 
 @inner
@@ -137,8 +140,9 @@ def _entry_points(sources: int, cache: bool) -> tuple[Any, Any]:
     """
 
     @numba.njit(nogil=True, cache=cache)
-    def summarize(kind: int, values: Any, weight: Any, shape: Any, model: Any, space: Any, sums: Any) -> float:
-        return _summarize(kind, values, weight, shape, model, space, sums) + 0.0 * sources
+    def summarize(kind: int, values: Any, weight: Any, shape: Any, model: Any, space: Any, sums: Any) -> Any:
+        total, seen = _summarize(kind, values, weight, shape, model, space, sums)
+        return total + 0.0 * sources, seen
 
     @numba.njit(nogil=True, cache=cache)
     def evaluate(kind: int, values: Any, shape: Any, model: Any, space: Any, centre: Any, out: Any) -> int:

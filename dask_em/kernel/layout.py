@@ -13,7 +13,7 @@ from dask_em.families.factored import FactoredForm
 from dask_em.families.variances import Diagonal
 from dask_em.family import ProductStatistics
 from dask_em.mixture import MixtureStatistics, PreparedMixture
-from dask_em.rows import Rows, Workspace
+from dask_em.rows import Workspace
 
 __all__ = [
     "BYTES",
@@ -148,7 +148,7 @@ class Sums:
         self.shared = np.zeros(1 + d + triangle)
         self.arrays = (*lanes, packed.centre, packed.means, self.products, self.shared)
 
-    def statistics(self, rows: Rows, log_likelihood: float) -> MixtureStatistics:
+    def statistics(self, rows: int, log_likelihood: float, weight: float) -> MixtureStatistics:
         """Return the sums as statistics about the means, or, where one scatter is shared, about the frame's origin."""
         (k, d, _, _), form, products = self.packed.shape, self.packed.form, self.products
         counts, first, quadratic = products[:, :1], products[:, 1 : 1 + d], products[:, 1 + d :]
@@ -164,7 +164,7 @@ class Sums:
         if quadratic.base is not products:
             products = np.concatenate([counts, first, quadratic], axis=1)
         gathered = ProductStatistics(products, shared, form.frame.centre, reference)
-        return MixtureStatistics(len(rows), float(rows.weight.sum()), log_likelihood, counts[:, 0].copy(), gathered)
+        return MixtureStatistics(rows, weight, log_likelihood, counts[:, 0].copy(), gathered)
 
 
 def _symmetric(triangle: Array, d: int) -> Array:

@@ -65,8 +65,8 @@ def _summarize(model: PreparedMixture, slot: int, tile_rows: int, rows: Rows) ->
     sums, space, functions = Sums(packed, rows.workspace), _room(packed, slot, tile_rows, rows), compiled_kernel()
     assert functions is not None  # the caller looked
     weight = _frozen(rows.weight)
-    total = functions.summarize(packed.kind, _values(rows), weight, packed.shape, packed.model, space, sums.arrays)
-    return sums.statistics(rows, total)
+    seen = functions.summarize(packed.kind, _values(rows), weight, packed.shape, packed.model, space, sums.arrays)
+    return sums.statistics(len(rows), *seen)
 
 
 def _packed(model: PreparedMixture) -> Packed:

@@ -24,6 +24,12 @@ class Piece:
     start: int
     stop: int
 
+    @property
+    def nbytes(self) -> int:
+        """What reading it decodes, and holds: its whole atom, unless that can be cut."""
+        atom = self.atom
+        return atom.nbytes * (self.stop - self.start) // (atom.rows or 1) if atom.divisible else atom.nbytes
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Send no rows that are not the piece's."""
         atom, rows = self.atom, self.atom.where
@@ -64,7 +70,7 @@ class Layout:
     @property
     def nbytes(self) -> int:
         """Bytes that one pass decodes: an atom cut over several blocks is decoded for each."""
-        return sum(piece.atom.nbytes for block in self.blocks for piece in block.pieces)
+        return sum(piece.nbytes for block in self.blocks for piece in block.pieces)
 
 
 def read_block(source: Source, block: Block, slab_rows: int, workspace: Workspace | None = None) -> Iterator[Rows]:

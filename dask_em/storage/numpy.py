@@ -24,12 +24,14 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 class ArraySource:
     """An array in memory. Its atoms hold views of it, and travel with their own rows; the source travels empty.
 
+    Unless told otherwise it is one atom, which can be cut anywhere: nothing is decoded, and nothing joined.
+
     Parameters
     ----------
     array : array_like
         (n,) for one feature, (n, d), or more axes with ``feature_axis``.
     rows_per_atom : int, optional
-        By default as many as make about 8 MiB.
+        By default one atom, or, where features come first, as many rows as make about 8 MiB.
     columns : sequence of int, optional
         Positions along the feature axis; all by default.
     feature_axis : int, optional
@@ -47,10 +49,10 @@ class ArraySource:
         name: str = "array",
     ) -> None:
         require_rows_per_atom(rows_per_atom)
-        self._given = rows_per_atom is not None
         self._array: Array | None = _plain(array, name)
         self._matrix = Matrix.of(self._array.shape, self._array.dtype, name, feature_axis, columns)
-        self._step = self._matrix.step(rows_per_atom)
+        self._whole = rows_per_atom is None and self._matrix.lead == 0
+        self._step = len(self._array) if self._whole else self._matrix.step(rows_per_atom)
         self.schema: Schema = self._matrix.schema
         self.name: str = name
 
@@ -74,7 +76,7 @@ class ArraySource:
                 matrix.nbytes(low, high),
                 f"rows {low * matrix.inner} to {high * matrix.inner - 1} of {self.name}",
                 self._array[matrix.selection(low, high)],
-                divisible=not self._given and matrix.lead == 0,
+                divisible=self._whole,
             )
             for low, high in matrix.cuts(self._step)
         ]
@@ -129,7 +131,7 @@ class NpySource:
         self._location = Location.of(url, storage_options).require()
         self.name: str = self._location.name
         shape, fortran_order, dtype, self._offset = _header(self._location)
-        self._stored, self._given = dtype, rows_per_atom is not None
+        self._stored = dtype
         self._matrix = Matrix.of(shape, dtype, self.name, feature_axis, columns)
         self._step = self._matrix.step(rows_per_atom)
         self.schema: Schema = self._matrix.schema
@@ -148,7 +150,6 @@ class NpySource:
                 matrix.nbytes(low, high),
                 f"rows {low * matrix.inner} to {high * matrix.inner - 1} of {self.name}",
                 (low, high),
-                divisible=not self._given,
             )
             for low, high in matrix.cuts(self._step)
         ]
