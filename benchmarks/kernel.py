@@ -152,7 +152,6 @@ def draw(results: list[Measured], path: Path) -> None:
         places = [shapes.index(shape) + 0.2 * (i - 1.5) for shape in mine]
         bars = panel.bar(places, mine.values(), width=0.2, label=covariance)
         panel.bar_label(bars, fmt="%.1f", fontsize=7)
-    panel.set_yscale("log")
     panel.set_xticks(range(len(shapes)), [titled(shape).replace(", ", "\n") for shape in shapes])
     panel.set_ylabel("ns a row and component, one thread")
     panel.legend(frameon=False, ncols=4)

@@ -17,9 +17,20 @@ from dask_em.parameters import Parameters
 from dask_em.rows import Arrays, Frame, Rows
 from dask_em.statistics import Statistics
 
-__all__ = ["Collect", "Family", "FeatureMap", "Geometry", "ProductFamily", "ProductForm", "ProductStatistics", "inner"]
+__all__ = [
+    "EMPTY",
+    "Collect",
+    "Family",
+    "FeatureMap",
+    "Geometry",
+    "ProductFamily",
+    "ProductForm",
+    "ProductStatistics",
+    "inner",
+]
 
 Array = np.ndarray[Any, Any]
+EMPTY = 10 * float(np.finfo(np.float64).eps)  # of all rows: a component with less is empty
 P = TypeVar("P", bound=Parameters)
 S = TypeVar("S", bound=Statistics)
 Collect = Callable[[Array], S]  # responsibilities (k, n), times the rows' weights -> expected statistics

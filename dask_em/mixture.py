@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from dask_em._record import record
-from dask_em.family import Family
+from dask_em.family import EMPTY, Family
 from dask_em.parameters import Parameters
 from dask_em.rows import Frame, Rows
 from dask_em.statistics import Statistics
@@ -19,7 +19,6 @@ Array = np.ndarray[Any, Any]
 F = TypeVar("F", bound=Family[Any, Any])
 LEAST = -1e300  # of a log-density: beyond it all components are equally far
 NEGLIGIBLE = 1e-17  # responsibilities below it are set to zero: subnormal products are several times slower
-EMPTY = 10 * float(np.finfo(np.float64).eps)  # of all rows: a component with less is empty
 TINY = 1e-300  # the least weight: its logarithm is finite
 
 

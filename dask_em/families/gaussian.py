@@ -12,7 +12,7 @@ from dask_em._record import record
 from dask_em.families.covariances import Covariance, Full
 from dask_em.families.factored import FactoredForm
 from dask_em.families.factors import least_variances, upper_factor
-from dask_em.family import Geometry, ProductFamily, ProductForm, ProductStatistics, inner
+from dask_em.family import EMPTY, Geometry, ProductFamily, ProductForm, ProductStatistics, inner
 from dask_em.parameters import Parameters
 from dask_em.rows import Frame, Rows
 
@@ -22,7 +22,6 @@ Array = np.ndarray[Any, Any]
 LOG_2PI = float(np.log(2 * np.pi))
 TILE = 1024  # rows of the sample that are looked at together
 EPS = float(np.finfo(np.float64).eps)
-EMPTY = 10 * EPS  # of all rows: a component with less is empty
 SMALLEST = 1e-250  # of a squared half-range: less is no spread
 ACCURATE = 1e-7  # nats: the error that the product form may make in a log-density
 ACCURATE_SCATTER = 2e-12  # of a variance, relative: that of a shared scatter
