@@ -6,13 +6,18 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["DEVIATION", "Array", "Shape", "clouds", "spheres"]
+__all__ = ["DEVIATION", "Array", "Shape", "clouds", "shapes", "spheres"]
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, int, int]  # rows, columns, components
 DEVIATION = 0.25  # of a cloud: a density is then near 1 whatever D, and what Spark adds to it, 2.2e-16, is nothing
 LEAST, MOST = 0.3, 3.0  # eigenvalues of covariances, times DEVIATION squared
 APART = 3.0  # deviations between two spheres, on average: every row has a share in every component, whatever D
+
+
+def shapes(text: str) -> list[Shape]:
+    """Return the shapes of a list such as 400000x8x8,100000x32x32."""
+    return [(n, d, k) for n, d, k in (map(int, one.split("x")) for one in text.split(","))]
 
 
 def clouds(shape: Shape) -> tuple[Array, Array]:

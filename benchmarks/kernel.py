@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from comparison import least_flops, machine, table, titled
-from data import DEVIATION, Array, Shape, clouds, spheres
+from data import DEVIATION, Array, Shape, clouds, shapes, spheres
 from peers import SHAPES, gemm_peak
 
 from dask_em import GaussianMixture
@@ -169,11 +169,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")  # passes are counted, not convergence
-    shapes: list[Shape] = [tuple(map(int, text.split("x"))) for text in arguments.shapes.split(",")]  # type: ignore[misc]
+    asked = shapes(arguments.shapes)
     with tempfile.TemporaryDirectory() as folder:
         peak = gemm_peak(Path(folder), 2)
-    wanted = [(shape, covariance, "clouds") for covariance in COVARIANCES for shape in shapes]
-    results = [measured(*one, arguments) for one in [*wanted, *((shape, "full", "spheres") for shape in shapes)]]
+    wanted = [(shape, covariance, "clouds") for covariance in COVARIANCES for shape in asked]
+    results = [measured(*one, arguments) for one in [*wanted, *((shape, "full", "spheres") for shape in asked)]]
     page = report(results, peak, processes(6) if arguments.processes else None)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "kernel.md").write_text(page + "\n", encoding="utf-8")

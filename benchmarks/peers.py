@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 from comparison import TOLERANCE, Cell, Cells, Results, draw, machine, tables, versions
-from data import DEVIATION, Shape, clouds
+from data import DEVIATION, Shape, clouds, shapes
 from implementations import PEERS, Answer, Fit, Task
 
 SHAPES = "400000x8x8,200000x16x16,100000x32x32,30000x64x64,20000x64x200,2000000x2x3"
@@ -253,9 +253,8 @@ def main() -> None:
     results: Results = {}
     peaks: list[float] = []
     for covariance in arguments.covariances.split(","):
-        for text in arguments.shapes.split(","):
-            n, d, k = map(int, text.split("x"))
-            results[covariance, (n, d, k)], seen = compare((n, d, k), covariance, arguments)
+        for shape in shapes(arguments.shapes):
+            results[covariance, shape], seen = compare(shape, covariance, arguments)
             peaks += seen
     page = report(results, peaks, load, arguments)
     arguments.out.mkdir(parents=True, exist_ok=True)

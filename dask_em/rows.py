@@ -44,11 +44,10 @@ class Schema:
 
 
 class Workspace:
-    """Buffers that tiles reuse, and what was derived from a pass's parameters. One thread owns a workspace."""
+    """Buffers that tiles reuse, and what was made of a pass's parameters. One thread owns a workspace."""
 
     def __init__(self) -> None:
         self._buffers: dict[Any, Array] = {}
-        self._derived: dict[Any, tuple[Any, Any]] = {}
         self._kept: WeakKeyDictionary[Any, dict[Any, Any]] = WeakKeyDictionary()
 
     def __reduce__(self) -> tuple[type[Workspace], tuple[()]]:
@@ -64,13 +63,6 @@ class Workspace:
         if buffer is None or buffer.size < size:
             buffer = self._buffers[key, dtype] = np.empty(size, dtype)
         return buffer[:size].reshape(shape)
-
-    def derived(self, key: Any, source: Any, make: Callable[[], Any]) -> Any:
-        """Return what ``make`` makes of ``source``; it is made again when another source comes for the key."""
-        entry = self._derived.get(key)
-        if entry is None or entry[0] is not source:
-            entry = self._derived[key] = (source, make())
-        return entry[1]
 
     def kept(self, owner: Any) -> dict[Any, Any]:
         """Return what is kept for an object for as long as it lives; to be written to."""

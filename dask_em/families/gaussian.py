@@ -106,12 +106,16 @@ class Gaussian(ProductFamily[GaussianParameters]):
         single = self.precision == "auto" and self.single_error(form, params) <= ACCURATE_SINGLE
         return dataclasses.replace(form, accurate=accurate, single=single)
 
+    def _mean_squares(self, params: GaussianParameters) -> Array:
+        """Return what the components' own second moments say of E[x_j²] about the frame's origin, (d,)."""
+        variances = self.covariance.diagonals(params.covariances, *params.means.shape)
+        return np.asarray((variances + params.means**2).mean(axis=0))
+
     def cancellation(self, form: FactoredForm, params: GaussianParameters) -> float:
         """Return what subtracting the means' part from a scatter about the origin costs: ε max_j E[x_j²] (Σ⁻¹)_jj."""
         k, d = params.means.shape
-        squares = (self.covariance.diagonals(params.covariances, k, d) + params.means**2).mean(axis=0)
         precisions = self.covariance.diagonals(self.covariance.precision(form.factor), k, d)
-        return float(EPS * (squares * precisions).max())
+        return float(EPS * (self._mean_squares(params) * precisions).max())
 
     def single_error(self, form: FactoredForm, params: GaussianParameters) -> float:
         """Return the error that float32 makes in a log-density, nats: 4 ε Σ_ij |u_ji| rms(x_j), worst k.
@@ -119,7 +123,7 @@ class Gaussian(ProductFamily[GaussianParameters]):
         It is that of z = Uᵀ(x − μ_k) for |z_i| near 1. Infinite where float32 has no room for the values.
         """
         k, d = params.means.shape
-        size = np.sqrt((self.covariance.diagonals(params.covariances, k, d) + params.means**2).mean(axis=0))
+        size = np.sqrt(self._mean_squares(params))
         magnitude = np.abs(self.covariance.dense(form.factor, k, d))
         if max(size.max(), magnitude.max(), 1 / size.min()) > ROOM_SINGLE:
             return float("inf")
@@ -131,7 +135,7 @@ class Gaussian(ProductFamily[GaussianParameters]):
         Means over the rows are bounded by the components' own second moments (Cauchy and Schwarz).
         """
         k, d = params.means.shape
-        size = np.sqrt((self.covariance.diagonals(params.covariances, k, d) + params.means**2).mean(axis=0))
+        size = np.sqrt(self._mean_squares(params))
         precision = self.covariance.dense(self.covariance.precision(form.factor), k, d)
         linear = (precision @ params.means[:, :, None])[:, :, 0]
         constant = form.constant - 0.5 * (linear * params.means).sum(axis=1)

@@ -18,8 +18,21 @@ __all__ = ["Diagonal", "Spherical"]
 Array = np.ndarray[Any, Any]
 
 
+class _Variances(Covariance):
+    """What the two have in common: numbers instead of matrices."""
+
+    def add(self, covariances: Array, variance: float) -> Array:
+        return np.asarray(covariances + variance)
+
+    def factor(self, covariances: Array) -> Array:
+        return inverse_roots(covariances)
+
+    def precision(self, factor: Array) -> Array:
+        return np.asarray(factor**2)
+
+
 @record
-class Diagonal(Covariance):
+class Diagonal(_Variances):
     """Each component has its own variances; columns are uncorrelated within it."""
 
     name = "diag"
@@ -33,15 +46,6 @@ class Diagonal(Covariance):
 
     def maximize(self, stats: ProductStatistics, counts: Array, means: Array) -> Array:
         return np.asarray(stats.products[:, 1 + means.shape[1] :] / counts[:, None] - means**2)
-
-    def add(self, covariances: Array, variance: float) -> Array:
-        return np.asarray(covariances + variance)
-
-    def factor(self, covariances: Array) -> Array:
-        return inverse_roots(covariances)
-
-    def precision(self, factor: Array) -> Array:
-        return np.asarray(factor**2)
 
     def half_log_determinant(self, factor: Array, features: int) -> Array:
         return np.asarray(np.log(factor).sum(axis=1))
@@ -81,7 +85,7 @@ class Diagonal(Covariance):
 
 
 @record
-class Spherical(Covariance):
+class Spherical(_Variances):
     """Each component has one variance, the same in all directions."""
 
     name = "spherical"
@@ -95,15 +99,6 @@ class Spherical(Covariance):
 
     def maximize(self, stats: ProductStatistics, counts: Array, means: Array) -> Array:
         return np.asarray((stats.products[:, -1] / counts - (means**2).sum(axis=1)) / means.shape[1])
-
-    def add(self, covariances: Array, variance: float) -> Array:
-        return np.asarray(covariances + variance)
-
-    def factor(self, covariances: Array) -> Array:
-        return inverse_roots(covariances)
-
-    def precision(self, factor: Array) -> Array:
-        return np.asarray(factor**2)
 
     def half_log_determinant(self, factor: Array, features: int) -> Array:
         return np.asarray(features * np.log(factor))

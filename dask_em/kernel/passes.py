@@ -48,10 +48,7 @@ def summarize(models: tuple[PreparedMixture, ...], tile_rows: int, rows: Rows) -
     slow = tuple(model for model in models if not _is_compiled(model, rows))
     others = iter(reference.summarize(slow, tile_rows, rows) if slow else ())
     return Joint(
-        tuple(
-            _summarize(model, slot, tile_rows, rows) if _is_compiled(model, rows) else next(others)
-            for slot, model in enumerate(models)
-        )
+        tuple(_summarize(model, tile_rows, rows) if _is_compiled(model, rows) else next(others) for model in models)
     )
 
 
@@ -60,9 +57,9 @@ def _is_compiled(model: PreparedMixture, rows: Rows) -> bool:
     return gaussian and on_cpu and compiled_kernel() is not None
 
 
-def _summarize(model: PreparedMixture, slot: int, tile_rows: int, rows: Rows) -> MixtureStatistics:
+def _summarize(model: PreparedMixture, tile_rows: int, rows: Rows) -> MixtureStatistics:
     packed = _packed(model)
-    sums, space, functions = Sums(packed, rows.workspace), _room(packed, slot, tile_rows, rows), compiled_kernel()
+    sums, space, functions = Sums(packed, rows.workspace), _room(model, packed, tile_rows, rows), compiled_kernel()
     assert functions is not None  # the caller looked
     weight = _frozen(rows.weight)
     seen = functions.summarize(packed.kind, _values(rows), weight, packed.shape, packed.model, space, sums.arrays)
@@ -77,10 +74,12 @@ def _packed(model: PreparedMixture) -> Packed:
         return _PACKED[model]
 
 
-def _room(packed: Packed, slot: int, tile_rows: int, rows: Rows) -> tuple[Any, ...]:
-    found: tuple[Any, ...] = rows.workspace.derived(
-        ("room", slot, tile_rows), packed, lambda: room(packed, tile_rows, rows.workspace)
-    )
+def _room(model: PreparedMixture, packed: Packed, tile_rows: int, rows: Rows) -> tuple[Any, ...]:
+    """Return the arrays that this thread works in, found once a model."""
+    kept, key = rows.workspace.kept(model), ("room", tile_rows)
+    if key not in kept:
+        kept[key] = room(packed, tile_rows, rows.workspace)
+    found: tuple[Any, ...] = kept[key]
     return found
 
 
@@ -103,7 +102,7 @@ def _evaluate(model: PreparedMixture, tile_rows: int, rows: Rows, wide: bool) ->
     functions = compiled_kernel()
     if functions is not None and _is_compiled(model, rows):
         packed = _packed(model)
-        space = _room(packed, 0, tile_rows, rows)
+        space = _room(model, packed, tile_rows, rows)
         functions.evaluate(
             packed.kind, _values(rows), packed.shape, packed.model, space, packed.centre, (density, resp)
         )
