@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dask_em.estimators import GaussianMixture, MultivariateNormal, load
+    from dask_em.estimators import GaussianMixture, MultivariateNormal, load, spool
+    from dask_em.plan import Plan
     from dask_em.storage import Atom, Source, open_source
 
 __version__ = "0.1.0"
@@ -18,6 +19,8 @@ _HOMES = {  # public names in the order of the pipeline; lazy, so that a worker 
     "Source": "dask_em.storage",
     "Atom": "dask_em.storage",
     "open_source": "dask_em.storage",
+    "spool": "dask_em.estimators",
+    "Plan": "dask_em.plan",
     "GaussianMixture": "dask_em.estimators",
     "MultivariateNormal": "dask_em.estimators",
     "load": "dask_em.estimators",
@@ -26,6 +29,8 @@ __all__ = [  # noqa: RUF022  # in the order of the pipeline
     "Source",
     "Atom",
     "open_source",
+    "spool",
+    "Plan",
     "GaussianMixture",
     "MultivariateNormal",
     "load",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["ConfigError", "DaskEMError", "DataError", "InputError", "InternalError", "did_you_mean"]
+__all__ = ["ClusterError", "ConfigError", "DaskEMError", "DataError", "InputError", "InternalError", "did_you_mean"]
 
 
 class DaskEMError(Exception):
@@ -22,6 +22,10 @@ class DataError(InputError):
 
 class ConfigError(InputError):
     """A configuration cannot be used."""
+
+
+class ClusterError(DaskEMError, RuntimeError):
+    """The cluster could not finish: workers or the scheduler were lost too often; nothing that was kept is lost."""
 
 
 class InternalError(DaskEMError, RuntimeError):

@@ -51,6 +51,22 @@ class Geometry(ABC, Generic[P, S]):
     def change(self, params: P, previous: P) -> float:
         """Return the largest relative change of a parameter, in units in which 1 means "as large as itself"."""
 
+    @abstractmethod
+    def coordinates(self, params: P) -> Array:
+        """Return the parameters as numbers without constraints, (m,)."""
+
+    @abstractmethod
+    def parameters(self, coordinates: Array, like: P) -> P | None:
+        """Return the parameters at coordinates (m,), near ``like``; None where they are no sound ones."""
+
+    @abstractmethod
+    def whitening(self, params: P, weights: Array) -> Callable[[Array], Array]:
+        """Return the linear map of small changes of coordinates (m,) to vectors whose squared length is the metric's.
+
+        The metric is the complete-data Fisher information of a row at ``params`` and ``weights`` (k,): in it EM's
+        step is the gradient of the objective.
+        """
+
 
 class Family(ABC, Generic[P, S]):
     """k component densities over rows of d columns; a frozen dataclass of hyperparameters.

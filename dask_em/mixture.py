@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from dask_em._record import record
-from dask_em.family import EMPTY, Family
+from dask_em.family import EMPTY, Family, Geometry
 from dask_em.parameters import Parameters
 from dask_em.rows import Frame, Rows
 from dask_em.statistics import Statistics
 
-__all__ = ["TINY", "Free", "Mixture", "MixtureParameters", "MixtureStatistics", "PreparedMixture"]
+__all__ = ["TINY", "Free", "Mixture", "MixtureGeometry", "MixtureParameters", "MixtureStatistics", "PreparedMixture"]
 
 Array = np.ndarray[Any, Any]
 F = TypeVar("F", bound=Family[Any, Any])
@@ -145,6 +146,46 @@ class Mixture(Generic[F]):
         weights = float(np.abs(params.weights - previous.weights).max())
         return weights if geometry is None else max(weights, geometry.change(params.components, previous.components))
 
+    def geometry(self) -> MixtureGeometry | None:
+        """Return the geometry of the parameter space; None where the components have none."""
+        components = self.components.geometry()
+        return None if components is None else MixtureGeometry(components)
+
     def degrees_of_freedom(self, params: MixtureParameters) -> int:
         """Return the number of free parameters."""
         return self.weights.degrees_of_freedom(params.weights) + self.components.degrees_of_freedom(params.components)
+
+
+@dataclass(frozen=True)
+class MixtureGeometry:
+    """Coordinates of a mixture: log-weights about their mean (k,), then those of its components."""
+
+    components: Geometry[Any, Any]
+
+    def coordinates(self, params: MixtureParameters) -> Array:
+        """Return the parameters as numbers without constraints, (m,)."""
+        logs = np.log(params.weights)
+        return np.concatenate([logs - logs.mean(), self.components.coordinates(params.components)])
+
+    def parameters(self, coordinates: Array, like: MixtureParameters) -> MixtureParameters | None:
+        """Return the parameters at coordinates (m,), near ``like``; None where they are no sound ones."""
+        k = len(like.weights)
+        shares = np.exp(coordinates[:k] - coordinates[:k].max())
+        weights = np.maximum(shares / shares.sum(), TINY)
+        components = self.components.parameters(coordinates[k:], like.components)
+        sound = components is not None and bool(np.isfinite(weights).all())
+        return MixtureParameters(weights, components) if sound else None
+
+    def whitening(self, params: MixtureParameters) -> Callable[[Array], Array]:
+        """Return the linear map of small changes to vectors whose squared length is that of EM's metric.
+
+        ``W(d) = (√π_k (dℓ_k − Σ_j π_j dℓ_j), the components' part)``, ℓ being the log-weights.
+        """
+        weights, k = params.weights, len(params.weights)
+        components, roots = self.components.whitening(params.components, weights), np.sqrt(weights)
+
+        def whiten(change: Array) -> Array:
+            logs = change[:k]
+            return np.concatenate([roots * (logs - weights @ logs), components(change[k:])])
+
+        return whiten

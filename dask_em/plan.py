@@ -6,6 +6,7 @@ the cluster or a clock. That is what makes identical bits possible.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -13,8 +14,8 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from dask_em.errors import InputError
-from dask_em.reduction import ARITY, tree
-from dask_em.storage.blocks import Block, Layout, Piece
+from dask_em.reduction import ARITY, staying, tree
+from dask_em.storage.blocks import AHEAD, Block, Layout, Piece
 from dask_em.storage.source import Atom, Source
 
 __all__ = ["ModelSize", "Plan", "plan"]
@@ -32,6 +33,13 @@ SECONDS_A_PRODUCT, SECONDS_A_COMPONENT = 4e-11, 4e-9  # of one core and one row,
 SLAB_BYTES, SLAB_MOST = 16 * MEBIBYTE, 65_536
 DECODE_SECONDS_A_BYTE = 1.3e-9  # of one core, Zarr's default codec: what cutting an atom in two costs again
 DECODE_AGAIN = 0.1  # of the kernel's time may go into decoding cut atoms once more
+# Storage units that a thread holds while it reads: one computed with, one that waits, one being decoded from its bytes.
+# What is freed goes back to the system where it is as large as MAPPED; smaller, the threads that decode keep it.
+# Measured, 16 columns of float32: 3.0 units of 61 MiB, 6.5 of 31 MiB and 6.7 of 16 MiB, beside slabs and tiles.
+ATOMS_READ, ATOMS_KEPT, MAPPED = 4, 13, 32 * MEBIBYTE
+KEPT_LEAST = 24 * MEBIBYTE  # of that, however small the units; measured, 1 MiB each: 18 MiB
+SAMPLES = 5  # where the last two of pass 0 are joined and put in order; measured, 64 columns: 4.2
+LISTED = 6  # blocks, before people are shown the last one
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class ModelSize:
     components: int  # k, summed over the models
     products: int  # P, features of a row in the product form
     form: str = "product"  # of the kernel, for people
+    sample_rows: int = 0  # that pass 0 gathers for the starts
 
     @property
     def statistics_bytes(self) -> int:
@@ -64,9 +73,9 @@ class ModelSize:
         return 4.0 * rows * self.components * self.products
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
-    """What will happen: a layout, and what it costs."""
+    """What will happen: a layout, and what it costs. ``print(plan)`` tells it."""
 
     layout: Layout
     size: ModelSize
@@ -84,12 +93,45 @@ class Plan:
 
     @property
     def memory_bytes(self) -> int:
-        """Peak bytes of one worker thread, beside the interpreter and its libraries."""
-        layout, size = self.layout, self.size
-        atom = max((piece.nbytes for block in layout.blocks for piece in block.pieces), default=0)
-        row = layout.source.schema.features * layout.source.schema.dtype.itemsize + 8
-        tile = 8 * layout.tile_rows * (size.products + 4 * size.components + 24)
-        return 2 * atom + 2 * layout.slab_rows * row + tile + (ARITY + 2 + LAID_OUT) * size.statistics_bytes
+        """Peak bytes of one worker thread, beside the interpreter and its libraries: an upper bound."""
+        size, layout, schema = self.size, self.layout, self.layout.source.schema
+        atom, rows = self._atom_bytes, max((block.rows for block in layout.blocks), default=0)
+        slabs = (AHEAD + 2) * min(layout.slab_rows, rows) * (schema.features * schema.dtype.itemsize + 8)
+        tile = 8 * min(layout.tile_rows, rows) * (size.products + 4 * size.components + 24)
+        statistics = (ARITY + 2 + LAID_OUT) * size.statistics_bytes
+        kept = max(KEPT_LEAST, ATOMS_KEPT * min(atom, MAPPED))
+        reading = max(kept, ATOMS_READ * atom) + max(statistics, self._sample_bytes)
+        joining = (kept if atom < MAPPED else KEPT_LEAST) + SAMPLES * self._sample_bytes  # those of blocks, in pass 0
+        return slabs + tile + max(reading, joining)
+
+    @property
+    def _atom_bytes(self) -> int:
+        return max((piece.nbytes for block in self.layout.blocks for piece in block.pieces), default=0)
+
+    @property
+    def _sample_bytes(self) -> int:
+        columns = self.layout.source.schema.features + 3  # and weights, numbers and hashes
+        return 8 * min(self.size.sample_rows, self.layout.rows) * columns
+
+    def require_memory(self, given: float | None, remedy: str) -> None:
+        """Refuse what does not fit the bytes that a worker thread has, if that is known.
+
+        Raises
+        ------
+        InputError
+            With both numbers, and the remedy.
+        """
+        if given is None or self.memory_bytes <= given:
+            return
+        pieces = [piece for block in self.layout.blocks for piece in block.pieces]
+        largest = max(pieces, key=lambda piece: piece.nbytes)
+        smaller = ", or store the data in smaller chunks" if ATOMS_READ * largest.nbytes > given / 2 else ""
+        raise InputError(
+            f"a pass over {self.layout.source.name} needs {_size(self.memory_bytes)} for each worker thread, which has "
+            f"{_size(given)} beside what its process takes (the largest storage unit, {largest.atom.place}, takes "
+            f"{_size(largest.nbytes)} once decoded; the sums of a block take {_size(self.size.statistics_bytes)}, the "
+            f"sample that the fit begins with {_size(self._sample_bytes)}). {remedy}{smaller}"
+        )
 
     @property
     def digest(self) -> str:
@@ -102,19 +144,40 @@ class Plan:
     def sentences(self) -> list[str]:
         """Tell a person what one pass does."""
         layout, size, schema = self.layout, self.size, self.layout.source.schema
-        atoms = len({piece.atom.place for block in layout.blocks for piece in block.pieces})
-        data = f"{layout.source.name}: {layout.rows:,} rows of {schema.features} columns ({schema.dtype})"
-        cost = (
-            f"{len(layout.blocks):,} blocks and takes {self.tasks:,} tasks, {size.flops(layout.rows) / 1e9:,.1f} GFLOP"
-        )
-        kernel = f"{size.products:,} features a row, tiles of {layout.tile_rows:,} rows, slabs of {layout.slab_rows:,}"
-        memory = f"about {_size(self.memory_bytes)} for each worker thread, beside the interpreter"
+        atoms, blocks = len({p.atom.place for block in layout.blocks for p in block.pieces}), len(layout.blocks)
+        rows = f"{_count(layout.rows, 'row')} of {_count(schema.features, 'column')} ({schema.dtype})"
+        cut = f"{_count(blocks, 'block')} of about {_count(round(layout.rows / blocks), 'row')}"
+        tiles = f"in tiles of {layout.tile_rows:,} rows ({size.form} form, {size.products:,} features a row)"
         return [
-            f"{data} in {atoms:,} storage units.",
-            f"One pass reads {_size(self.bytes_per_pass)} in {cost}.",
-            f"Kernel: {size.form} form, {kernel}.",
-            f"Statistics: {_size(size.statistics_bytes)} a block. Memory: {memory}.",
+            f"Data: {layout.source.name}: {rows} in {_count(atoms, 'storage unit')}.",
+            f"Reading: one pass reads {_size(self.bytes_per_pass)} in {cut}.",
+            f"Tasks: {self.tasks:,} a pass, {blocks:,} of them read and compute, the others add up.",
+            f"Work: {size.flops(layout.rows) / 1e9:,.1f} GFLOP a pass, {tiles}.",
+            f"Statistics: {_size(size.statistics_bytes)} of sums from each block.",
+            f"Memory: at most {_size(self.memory_bytes)} for each worker thread, beside the interpreter and libraries.",
+            f"Digest: {self.digest[:16]}; plans of one digest take all sums in the same order.",
         ]
+
+    def residence(self, nbytes: float) -> str:
+        """Tell which blocks stay in memory between passes, where ``nbytes`` of rows may, over all workers."""
+        blocks, kept = self.layout.blocks, staying(self.layout, nbytes)
+        if all(block.in_memory for block in blocks):
+            return "Between passes: the rows are in memory, or mapped to it, as they are."
+        if not kept:
+            return f"Between passes: no block stays in memory; {_size(nbytes)} would hold too few of the rows."
+        if len(kept) == len(blocks):
+            return "Between passes: all blocks stay in memory, and only the first pass reads."
+        left = sum(piece.nbytes for block in blocks if block.index not in kept for piece in block.pieces)
+        return (
+            f"Between passes: {len(kept):,} of the {len(blocks):,} blocks stay in memory ({_listed(sorted(kept))}); "
+            f"later passes read {_size(left)}."
+        )
+
+    def __str__(self) -> str:
+        return "\n".join(self.sentences())
+
+    def __repr__(self) -> str:
+        return f"<Plan {self.digest[:16]}: {len(self.layout.blocks):,} blocks of {self.layout.source.name}>"
 
 
 def plan(source: Source, atoms: Sequence[Atom], size: ModelSize, align: int = 1) -> Plan:
@@ -136,7 +199,8 @@ def plan(source: Source, atoms: Sequence[Atom], size: ModelSize, align: int = 1)
         Block(i, start, tuple(_pieces(atoms, ends, start, stop)))
         for i, (start, stop) in enumerate(pairwise([0, *cuts]))
     )
-    return Plan(Layout(source, blocks, slab, tile), size)
+    layout = Layout(source, blocks, slab, tile)
+    return Plan(dataclasses.replace(layout, working=Plan(layout, size).memory_bytes), size)
 
 
 def _ends_of_blocks(atoms: Sequence[Atom], rows: int, size: ModelSize) -> Iterator[int]:
@@ -186,6 +250,15 @@ def _pieces(atoms: Sequence[Atom], ends: list[int], start: int, stop: int) -> It
         if first < last:
             yield Piece(atoms[at], first - ends[at], last - ends[at])
         at += 1
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    shown = ", ".join(f"{number:,}" for number in numbers[:LISTED])
+    return f"{shown} .. {numbers[-1]:,}" if len(numbers) > LISTED else shown
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _size(nbytes: float) -> str:

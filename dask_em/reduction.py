@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from dask_em.errors import InputError
-from dask_em.rows import Rows, Workspace
+from dask_em.rows import Rows
 from dask_em.statistics import Manifest
-from dask_em.storage.blocks import Block, Layout, read_block
-from dask_em.storage.source import Source
+from dask_em.storage.blocks import Block, Layout, Reader
 
 __all__ = [
     "ARITY",
+    "Memory",
     "Reducer",
     "Serial",
     "Sink",
     "add_up",
     "merge",
     "require_blocks",
+    "staying",
     "total_of_block",
     "tree",
     "write_block",
@@ -30,6 +32,8 @@ __all__ = [
 
 V = TypeVar("V")
 ARITY = 8  # of the tree over block indices
+LEAST_SHARE = 0.1  # of the rows: to keep fewer of them in memory is not worth it
+GOLDEN = 5**0.5 / 2 - 0.5  # multiples of it, modulo one, fall into the largest gaps that earlier ones left
 
 
 class Sink(Protocol):
@@ -68,23 +72,24 @@ class Reducer(Protocol):
         """Write ``kernel``'s result for every row, block by block, committed last."""
         ...
 
+    def news(self) -> tuple[str, ...]:
+        """Return what went wrong and was mended since this was last asked, a sentence each."""
+        ...
 
-def total_of_block(
-    kernel: Callable[[Rows], V], source: Source, block: Block, slab_rows: int, workspace: Workspace | None = None
-) -> V:
+
+def total_of_block(kernel: Callable[[Rows], V], reader: Reader, block: Block) -> V:
     """Return the sum of ``kernel`` over one block, slab after slab."""
-    slabs = read_block(source, block, slab_rows, workspace)
-    value = kernel(next(slabs))
-    for rows in slabs:
-        value = value + kernel(rows)  # type: ignore[operator]  # V has an associative +
+    with closing(reader.slabs(block)) as slabs:
+        value = kernel(next(slabs))
+        for rows in slabs:
+            value = value + kernel(rows)  # type: ignore[operator]  # V has an associative +
     return value
 
 
-def write_block(
-    kernel: Callable[[Rows], np.ndarray[Any, Any]], source: Source, block: Block, slab_rows: int, sink: Sink
-) -> Manifest:
+def write_block(kernel: Callable[[Rows], np.ndarray[Any, Any]], reader: Reader, block: Block, sink: Sink) -> Manifest:
     """Write ``kernel``'s result for one block, slab after slab."""
-    return sink.write(block, (kernel(rows) for rows in read_block(source, block, slab_rows)))
+    with closing(reader.slabs(block)) as slabs:
+        return sink.write(block, (kernel(rows) for rows in slabs))
 
 
 def write_whole(sink: Sink, gather: Callable[[], Manifest]) -> Manifest:
@@ -140,22 +145,62 @@ def require_blocks(layout: Layout) -> None:
         raise InputError(f"{layout.source.name} has no rows; give data with at least one row")
 
 
-class Serial:
-    """One block after another, in this thread: the reference that every other reducer equals bit for bit."""
+class Memory:
+    """The blocks that stay in this process's memory between passes: as many as fit, spread evenly over the data.
 
-    def __init__(self, layout: Layout) -> None:
+    A block is read when it is first asked for. What is in memory as it is, is left where it is.
+    """
+
+    def __init__(self, layout: Layout, nbytes: float = 0.0) -> None:
+        self.chosen = staying(layout, nbytes)
+        self._blocks: dict[int, Block] = {}
+
+    def block(self, reader: Reader, block: Block) -> Block:
+        """Return the block, with its rows in memory where it is one that stays."""
+        if block.index not in self.chosen:
+            return block
+        if block.index not in self._blocks:
+            self._blocks[block.index] = reader.keep(block)
+        return self._blocks[block.index]
+
+
+def staying(layout: Layout, nbytes: float, movable: Callable[[Block], bool] = bool) -> frozenset[int]:
+    """Return which blocks stay in memory where ``nbytes`` are allowed.
+
+    They are spread evenly, so that reading is; where less is allowed later, they are some of those that stayed before.
+    """
+    schema = layout.source.schema
+    row = schema.features * schema.dtype.itemsize + 8  # and a weight
+    could = [block for block in layout.blocks if not block.in_memory and movable(block)]
+    share = min(1.0, nbytes / max(1, sum(block.rows for block in could) * row))
+    if share < LEAST_SHARE:
+        return frozenset()
+    turns = sorted(range(len(could)), key=lambda i: i * GOLDEN % 1.0)
+    return frozenset(could[i].index for i in turns[: int(len(could) * share + 1e-9)])
+
+
+class Serial:
+    """One block after another, in this thread: the reference that every other reducer equals bit for bit.
+
+    ``keep`` bytes of rows may stay in memory between passes.
+    """
+
+    def __init__(self, layout: Layout, keep: float = 0.0) -> None:
         require_blocks(layout)
         self.layout = layout
+        self._reader = Reader(layout.source, layout.slab_rows)
+        self._memory = Memory(layout, keep)
 
     def total(self, kernel: Callable[[Rows], V]) -> V:
         """See :class:`Reducer`."""
-        layout, workspace = self.layout, Workspace()
-        return merge(
-            total_of_block(kernel, layout.source, block, layout.slab_rows, workspace) for block in layout.blocks
-        )
+        reader, memory = self._reader, self._memory
+        return merge(total_of_block(kernel, reader, memory.block(reader, block)) for block in self.layout.blocks)
 
     def write(self, kernel: Callable[[Rows], np.ndarray[Any, Any]], sink: Sink) -> Manifest:
         """See :class:`Reducer`."""
-        layout = self.layout
-        blocks = (write_block(kernel, layout.source, block, layout.slab_rows, sink) for block in layout.blocks)
+        blocks = (write_block(kernel, self._reader, block, sink) for block in self.layout.blocks)
         return write_whole(sink, lambda: merge(blocks))
+
+    def news(self) -> tuple[str, ...]:
+        """See :class:`Reducer`."""
+        return self._reader.retrying.told()

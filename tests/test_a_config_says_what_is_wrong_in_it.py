@@ -26,7 +26,7 @@ def good(tmp_path: Path) -> Path:
         ("model.tolerance=1", "unknown key model.tolerance. Did you mean 'fit.tolerance'?"),
         (
             "output.zzzz=1",
-            "unknown key output.zzzz. Known: output.directory.",
+            "unknown key output.zzzz. Known: output.directory, output.log, output.performance_report.",
         ),
         ("fitt.seed=1", "unknown key fitt. Did you mean 'fit'?"),
         ("model.components=0", "model.components is 0; it must be at least 1"),
@@ -49,7 +49,24 @@ def good(tmp_path: Path) -> Path:
         ("data.missing=ignore", "data.missing is 'ignore'; it must be 'error'"),
         ("cluster.kind=cloud", "cluster.kind is 'cloud'; it must be 'none', 'threads', 'local' or 'address'"),
         ("cluster.workers=0", "cluster.workers is 0; it must be at least 1"),
-        ("cluster.memory_limit=much", "cluster.memory_limit is 'much'; it must be a size such as 2GiB, 600MB or auto"),
+        (
+            "cluster.memory_limit=much",
+            "cluster.memory_limit is 'much'; it must be a size such as 2GiB, 600MB, 0B or auto",
+        ),
+        ("cluster.resident=much", "cluster.resident is 'much'; it must be a size such as 2GiB, 600MB, 0B or auto"),
+        ("cluster.resident=0", "cluster.resident is 0; it must be a size such as 2GiB, 600MB, 0B or auto"),
+        ("cluster.patience=0", "cluster.patience is 0; it must be more than 0"),
+        ("cluster.patience=long", "cluster.patience is 'long'; it must be a number"),
+        ("fit.checkpoint_every=-1", "fit.checkpoint_every is -1; it must be at least 0"),
+        ("fit.checkpoint_every=null", "fit.checkpoint_every is null; it must be a number"),
+        ("fit.reproducible=always", "fit.reproducible is 'always'; it must be 'warn' or 'strict'"),
+        ("data.spool=/tmp", "data.spool is '/tmp'; it must end with .zarr, since that is what rows are spooled to"),
+        ("data.spool=7", "data.spool is 7; it must be text"),
+        ("output.log=xml", "output.log is 'xml'; it must be 'text' or 'json'"),
+        (
+            "output.performance_report=true",
+            "output.performance_report is a Dask cluster's own account, and cluster.kind is threads; write kind: local",
+        ),
         (
             "cluster.address=tcp://there:1",
             "cluster.address is given, but cluster.kind is threads; write kind: address to use it",
@@ -77,13 +94,10 @@ def test_of_a_value(good: Path, override: str, sentence: str) -> None:
         ("data.missing=drop", "'error'"),
         ("data.missing=marginalize", "'error'"),
         ("data.ids=name", "left out"),
-        ("data.spool=/tmp", "left out"),
         ("fit.accelerate=true", "false"),
         ("fit.max_minutes=5", "left out"),
         ("fit.holdout=0.1", "left out"),
         ("fit.select_by=bic", "left out"),
-        ("fit.reproducible=strict", "'warn'"),
-        ("fit.checkpoint_every=1", "left out"),
     ],
 )
 def test_of_what_only_later_versions_can_do(good: Path, override: str, allowed: str) -> None:
@@ -147,6 +161,12 @@ def test_and_overrides_take_yaml_values(good: Path) -> None:
             "fit.tolerance=1e-5",
             "model.reseed=true",
             "data.columns=[on, b]",
+            "data.spool=there/rows.zarr",
+            "fit.checkpoint_every=60",
+            "fit.reproducible=strict",
+            "cluster.resident=0B",
+            "cluster.patience=90",
+            "output.log=json",
             "cluster.kind=none",
             "data.storage_options.anon=true",
         ],
@@ -155,4 +175,7 @@ def test_and_overrides_take_yaml_values(good: Path) -> None:
     assert config.model.reseed is True
     assert config.data.columns == ("on", "b")
     assert config.cluster.kind == "none"
+    assert (config.fit.checkpoint_every, config.fit.reproducible) == (60, "strict")
+    assert (config.cluster.resident, config.cluster.patience) == ("0B", 90)
+    assert (config.data.spool, config.output.log) == ("there/rows.zarr", "json")
     assert config.data.storage_options == {"anon": True}

@@ -85,3 +85,27 @@ def test_a_plan_speaks_in_sentences() -> None:
     text = " ".join(plan(chunks, chunks.atoms(), SIZE).sentences())
     assert "60,000 rows of 5 columns (float64) in 2 storage units" in text
     assert "product form, 21 features a row" in text
+    assert "Statistics: 672 bytes of sums from each block." in text
+
+
+def test_memory_is_of_storage_units_slabs_sums_and_the_sample() -> None:
+    def needed(chunks: Chunks, size: ModelSize = SIZE) -> int:
+        return plan(chunks, chunks.atoms(), size).memory_bytes
+
+    small, large = source((10_000,) * 100), source((500_000,) * 2)
+    assert needed(large) - needed(small) >= 490_000 * 5 * 8, "larger storage units"
+    assert needed(small, ModelSize(4000, 21)) - needed(small) >= 8 * 3996 * 21, "more sums"
+    assert needed(small, ModelSize(4, 21, sample_rows=500_000)) - needed(small) >= 8 * 500_000 * 5, "a larger sample"
+
+
+def test_what_does_not_fit_is_refused_with_both_numbers_and_a_remedy() -> None:
+    chunks = source((1_000_000, 500_000))
+    planned = plan(chunks, chunks.atoms(), SIZE)
+    planned.require_memory(None, "")
+    planned.require_memory(planned.memory_bytes, "")
+    told = r"needs \S+ MiB for each worker thread, which has 20.0 MiB beside .* chunk 0, takes 38.1 MiB once decoded; "
+    told += (
+        r"the sums of a block take 672 bytes, the sample .* 0 bytes\). Buy more, or store the data in smaller chunks"
+    )
+    with pytest.raises(InputError, match=told):
+        planned.require_memory(20 * 2**20, "Buy more")

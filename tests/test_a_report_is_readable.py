@@ -42,8 +42,8 @@ def test_as_a_picture_however_long_the_history(tmp_path, histories):
 
 def test_as_a_table_with_the_same_bits(tmp_path):
     table, written = HistoryTable(tmp_path / "history.csv"), entries(3)
-    for entry in written:
-        table.add(1, entry)
+    for count in range(1, 4):
+        table.update({1: written[:count]})
     with (tmp_path / "history.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [float(line["log_likelihood_nats_per_row"]) for line in lines] == [entry.objective for entry in written]
@@ -54,10 +54,21 @@ def test_as_a_table_with_the_same_bits(tmp_path):
 
 def test_as_a_table_that_tells_what_became_of_components(tmp_path):
     table, (first, second) = HistoryTable(tmp_path / "history.csv"), entries(2)
-    table.add(0, dataclasses.replace(first, fate=("component 3 emptied", "component 1 recovered")))
-    table.add(0, second)
+    table.update({0: [dataclasses.replace(first, fate=("component 3 emptied", "component 1 recovered")), second]})
     with (tmp_path / "history.csv").open(newline="") as file:
         assert [line["fate"] for line in csv.DictReader(file)] == ["component 3 emptied; component 1 recovered", ""]
+
+
+def test_as_a_table_in_order_of_passes_that_begins_with_earlier_ones(tmp_path):
+    path = tmp_path / "history.csv"
+    path.write_text("what a fit that was killed has left")
+    table = HistoryTable(path)
+    assert path.read_text().startswith("what")
+    for counts in ((2, 2), (3, 2), (3, 3)):
+        table.update({restart: entries(count) for restart, count in enumerate(counts)})
+    with path.open(newline="") as file:
+        lines = [(line["pass"], line["restart"]) for line in csv.DictReader(file)]
+    assert lines == [("1", "1"), ("1", "2"), ("2", "1"), ("2", "2"), ("3", "1"), ("3", "2")]
 
 
 def test_as_a_summary_in_words():

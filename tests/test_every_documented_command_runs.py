@@ -49,9 +49,14 @@ def test_as_a_fit(words, tmp_path, monkeypatch):
     for name in ("measurements.zarr", "patches.zarr"):
         zarr.create_array(name, data=rows, chunks=(100, 3))
     _, config, *rest = words
+    again = "--resume" in rest
     small = [f"--set={key}" for key in ("cluster.kind=threads", "fit.max_passes=2", "model.components=3")]
     source = [] if any("data.source" in word for word in rest) else ["--set=data.source=patches.zarr"]
-    done = CliRunner().invoke(app, ["fit", str(ROOT / config), *rest, *source, *small])
+    arguments = ["fit", str(ROOT / config), *rest, *source, *small]
+    if again:
+        begun = CliRunner().invoke(app, [*(word for word in arguments if word != "--resume"), "--set=fit.max_passes=1"])
+        assert begun.exit_code == 0, begun.output
+    done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
 
 

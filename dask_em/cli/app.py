@@ -44,7 +44,9 @@ def about(
 ) -> None:
     """Mixture models by expectation-maximisation, over data of any size.
 
-    Exit status: 0 done, 2 the input is wrong (one message says how), 1 a fault of dask-em's, 130 stopped by Ctrl-C.
+    Exit status: 0 done, 2 the input is wrong (one message says how), 1 a fault of dask-em's, 3 the cluster was lost,
+    130 stopped by Ctrl-C,
+    143 stopped by SIGTERM.
     """
 
 

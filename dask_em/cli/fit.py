@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 import time
+from contextlib import closing
 from logging import Logger
 from pathlib import Path
 from typing import Annotated
@@ -14,15 +15,18 @@ import typer
 from rich.console import Console
 
 from dask_em import __version__
-from dask_em.cli.guard import say
+from dask_em.cli.guard import say, stopped_by, terminable
 from dask_em.cli.progress import Progress
 from dask_em.cli.run_directory import RunDirectory
-from dask_em.cli.settings import client_of, mixture_of, source_of
+from dask_em.cli.settings import client_of, mixture_of, performance_of, source_of, spooled_of
 from dask_em.cli.summary import summary_of
 from dask_em.config import Config, dump_config, load_config
-from dask_em.driver import Entry
+from dask_em.driver import Checkpoints
+from dask_em.errors import InputError
 from dask_em.estimators import GaussianMixture
 from dask_em.report import HistoryTable, log_likelihood_picture
+from dask_em.storage import Source
+from dask_em.storage.secrets import HIDDEN, without_credentials
 
 __all__ = ["fit"]
 
@@ -32,39 +36,87 @@ def fit(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="a.b=c", help="Use another value for a key of the config.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint in the run directory.")
+    ] = False,
 ) -> None:
     """Fit the model that CONFIG describes, into its run directory."""
     settings = load_config(config, overrides or [])
     source = source_of(settings.data)
-    run, aside = RunDirectory.claim(settings.output.directory)
-    if aside is not None:
-        say(f"the finished run that was in {run.path} is now in {aside}")
-    run.config.write_text(dump_config(settings), encoding="utf-8")
-    with run.logged() as logger:
-        logger.info("dask-em %s fits %s", __version__, config)
+    run = RunDirectory(Path(settings.output.directory).expanduser())
+    checkpoints = Checkpoints(run.checkpoints, settings.fit.checkpoint_every)
+    again = [_program(), "fit", str(config), *(part for each in overrides or [] for part in ("--set", _told(each)))]
+    with terminable(), run.claimed(checkpoints, resume) as aside, run.logged(settings.output.log) as logger:
+        if aside is not None:
+            _tell_moved(run, aside)
+        logger.info("dask-em %s %s %s", __version__, "resumes" if resume else "fits", config, extra={"event": "begin"})
         began = time.perf_counter()
-        model = _fitted(settings, source, run, logger)
-        text = summary_of(model, time.perf_counter() - began).text()
+        if not resume:  # which may yet be refused
+            run.config.write_text(dump_config(settings), encoding="utf-8")
+        try:
+            model = _fitted(settings, source, run, checkpoints, logger, resume)
+        except BaseException as end:
+            _tell_end(end, checkpoints, shlex.join([*again, "--resume"]), logger)
+            raise
+        text = summary_of(model, None if resume else time.perf_counter() - began).text()
         logger.info("done\n%s", text)
     typer.echo(f"\n{text}\n\n{_where(run)}\n\nnext: {_next(settings, config, run)}")
 
 
-def _fitted(settings: Config, source: object, run: RunDirectory, logger: Logger) -> GaussianMixture:
-    model, table, histories = mixture_of(settings), HistoryTable(run.history), dict[int, list[Entry]]()
-    try:
-        with client_of(settings.cluster) as client, Progress(settings.fit, Console(stderr=True)) as progress:
-            for iteration in model.iterate(source, client=client):
+def _fitted(
+    settings: Config, source: Source, run: RunDirectory, checkpoints: Checkpoints, logger: Logger, resume: bool
+) -> GaussianMixture:
+    model = mixture_of(settings)
+    found = checkpoints.newest() if resume else None
+    histories = {i: list(state.history) for i, state in enumerate(found.states)} if found else {}
+    before, table = sum(map(len, histories.values())), HistoryTable(run.history)
+    with (
+        client_of(settings.cluster) as client,
+        performance_of(client, run.performance if settings.output.performance_report else None),
+        Progress(settings.fit, Console(stderr=True)) as progress,
+    ):
+        rows = spooled_of(settings.data, source, client)
+        with closing(model.iterate(rows, client=client, checkpoints=checkpoints, resume=resume)) as iterations:
+            for iteration in iterations:
                 entries = histories.setdefault(iteration.member, [])
                 entries.append(iteration.entry)
-                table.add(iteration.member, iteration.entry)
-                logger.info(progress.show(iteration.member, entries))
-    except KeyboardInterrupt:
-        logger.warning("stopped by Ctrl-C")
-        say(f"no model was saved; the passes so far are in {run.history}")
-        raise
+                table.update(histories)
+                told = {"event": "pass", "pass": iteration.entry.number, "restart": iteration.member + 1}
+                logger.info(progress.show(iteration.member, entries), extra=told)
+    if found and sum(map(len, histories.values())) == before:
+        say(f"the fit in {run.path} has ended before, and no pass was left to make")
+    table.update(histories)
     log_likelihood_picture(histories, run.picture, model.outcome_.sentence)
+    run.config.write_text(dump_config(settings), encoding="utf-8")
     model.save(run.model)
     return model
+
+
+def _tell_moved(run: RunDirectory, aside: RunDirectory) -> None:
+    """Tell where an earlier run is now, and how to go on with it if it could."""
+    say(f"the {'finished' if aside.finished else 'unfinished'} run that was in {run.path} is now in {aside.path}")
+    if not aside.finished and aside.config.exists():
+        there = ["--set", f"output.directory={aside.path}", "--resume"]
+        say(f"to go on with it instead:\n  {shlex.join([_program(), 'fit', str(aside.config), *there])}")
+
+
+def _tell_end(end: BaseException, checkpoints: Checkpoints, line: str, logger: Logger) -> None:
+    """Tell what is kept of a fit that ends early, and how to go on; not where it was refused at once."""
+    if isinstance(end, InputError) and not checkpoints.saved:
+        return
+    why = stopped_by(end) if isinstance(end, KeyboardInterrupt) else "ended early"
+    if checkpoints.paths():
+        say(f"what was reached is kept in {checkpoints.folder}; to go on:\n  {line}")
+        logger.warning("%s; to go on: %s", why, line, extra={"event": "ended early"})
+    elif isinstance(end, KeyboardInterrupt):
+        say("nothing was reached yet that could be resumed")
+        logger.warning("%s before anything was reached", why, extra={"event": "ended early"})
+
+
+def _told(override: str) -> str:
+    """Return an override as a log may repeat it: the options of a file system may be secrets."""
+    path, _, _ = override.partition("=")
+    return f"{path}={HIDDEN}" if "storage_options" in path else without_credentials(override)
 
 
 def _where(run: RunDirectory) -> str:

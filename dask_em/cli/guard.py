@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import functools
+import signal
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import typer
 
-from dask_em.errors import InputError
+from dask_em.errors import ClusterError, InputError
 
-__all__ = ["DONE", "FAULT", "STOPPED", "WRONG_INPUT", "FaultError", "guarded", "say"]
+__all__ = [
+    "CLUSTER_LOST",
+    "DONE",
+    "FAULT",
+    "STOPPED",
+    "TERMINATED",
+    "WRONG_INPUT",
+    "FaultError",
+    "guarded",
+    "say",
+    "stopped_by",
+    "terminable",
+]
 
-DONE, FAULT, WRONG_INPUT, STOPPED = 0, 1, 2, 130
+DONE, FAULT, WRONG_INPUT, CLUSTER_LOST, STOPPED, TERMINATED = 0, 1, 2, 3, 130, 143
 
 
 class FaultError(Exception):
@@ -24,6 +39,29 @@ class FaultError(Exception):
     def __init__(self, log: Path) -> None:
         super().__init__(str(log))
         self.log = log
+
+
+class _Terminated(KeyboardInterrupt):
+    pass
+
+
+def stopped_by(stop: KeyboardInterrupt) -> str:
+    """Return who stopped the program, in words."""
+    return "stopped by SIGTERM" if isinstance(stop, _Terminated) else "stopped by Ctrl-C"
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """End on SIGTERM as on Ctrl-C: what is open is closed, and what can be resumed is written."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def say(text: str) -> None:
@@ -43,9 +81,12 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except InputError as error:
             say(f"error: {error}")
             raise typer.Exit(WRONG_INPUT) from None
-        except KeyboardInterrupt:
-            say("stopped by Ctrl-C")
-            raise typer.Exit(STOPPED) from None
+        except ClusterError as error:
+            say(f"error: {error}")
+            raise typer.Exit(CLUSTER_LOST) from None
+        except KeyboardInterrupt as stop:
+            say(stopped_by(stop))
+            raise typer.Exit(TERMINATED if isinstance(stop, _Terminated) else STOPPED) from None
         except FaultError as fault:
             _report(fault.__cause__ or fault, fault.log)
         except Exception as error:  # noqa: BLE001  # whatever it is, people see one sentence

@@ -1,4 +1,4 @@
-"""``dask-em plan``: what a fit will read and hold, told before anything runs."""
+"""``dask-em plan``: what a fit will read, hold and take, told before anything runs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from typing import Annotated
 
 import typer
 
-from dask_em.cli.settings import source_of
+from dask_em.cli.settings import found_of, kept_of, mixture_of, source_of, threads_of
 from dask_em.config import load_config
-from dask_em.estimators.fitted import model_size
-from dask_em.execution import counted
-from dask_em.families import Gaussian, covariance_named
-from dask_em.mixture import Free, Mixture
-from dask_em.plan import plan as planned
+from dask_em.estimators.planning import forecast
 
 __all__ = ["plan"]
+
+FREE = "Between passes: blocks stay in memory up to half of what is free; cluster.resident says otherwise (4GiB, 0B)."
 
 
 def plan(
@@ -23,11 +21,20 @@ def plan(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="a.b=c", help="Use another value for a key of the config.")
     ] = None,
+    trial: Annotated[
+        bool, typer.Option(help="Foretell the seconds of a pass from a short trial on this machine.")
+    ] = True,
 ) -> None:
-    """Tell what one pass of the fit in CONFIG reads, computes and holds in memory."""
+    """Tell what one pass of the fit in CONFIG reads, computes, holds in memory and takes."""
     settings = load_config(config, overrides or [])
-    source, model = source_of(settings.data), settings.model
-    mixture = Mixture(Gaussian(covariance_named(model.covariance), model.regularization), Free())
-    size = model_size(mixture, model.components, source.schema.features, settings.fit.restarts)
-    for sentence in planned(source, counted(source), size).sentences():
+    mixture, threads, source = mixture_of(settings), threads_of(settings.cluster), source_of(settings.data)
+    found = found_of(settings.data, source)
+    if settings.data.spool and found is None:
+        typer.echo(f"First: the rows are written to {settings.data.spool}; what follows is told of {source.name}.")
+    planned, kept = mixture.plan(found or source), kept_of(settings.cluster)
+    for sentence in planned.sentences():
         typer.echo(sentence)
+    typer.echo(FREE if kept is None else planned.residence(kept))
+    planned.require_memory(threads.memory, "Raise cluster.memory_limit or lower cluster.threads_per_worker")
+    if trial:
+        typer.echo(forecast(planned, mixture).sentence(planned.layout.rows, threads.number))

@@ -62,7 +62,7 @@ def line(entry: Entry, change: float, rest: float, restart: int | None = None) -
     return (
         f"pass {entry.number:3d}{which}  log-likelihood {entry.log_likelihood:14.6f} nats/row  change {changed}  "
         f"{_rate(entry.rows / seconds)} rows/s  {entry.bytes_read / seconds / 1e9:6.2f} GB/s  ETA {duration(rest)}"
-        + "".join(f"  {fate}" for fate in entry.fate)
+        + "".join(f"  {told}" for told in (*entry.fate, *entry.events))
     )
 
 

@@ -1,26 +1,31 @@
-"""The folder that a fit leaves behind: the config, the model, the history, its picture and the log.
+"""The folder that a fit leaves behind: config, model, history, its picture, checkpoints and the log.
 
-A finished run is never overwritten: a new one in the same place moves it aside, to the first free of NAME.1, NAME.2 ..
-What an unfinished run left is replaced. A folder with anything else in it is refused.
+A run that is finished, or could be resumed, is never overwritten: a new one in the same place moves it aside, to the
+first free of NAME.1, NAME.2 .. A folder with anything else in it is refused, and so is one that a fit is writing to.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
 from dask_em.cli.guard import FaultError
-from dask_em.errors import ConfigError, InputError
+from dask_em.driver import Checkpoints
+from dask_em.errors import ClusterError, ConfigError, InputError
 
 __all__ = ["RunDirectory"]
 
 CONFIG, MODEL, HISTORY, PICTURE, LOG = "config.yaml", "model.npz", "history.csv", "log_likelihood.png", "fit.log"
-OURS = frozenset({CONFIG, MODEL, HISTORY, PICTURE, LOG})
+CHECKPOINTS, PERFORMANCE = "checkpoints", "performance.html"
+OURS = frozenset({CONFIG, MODEL, HISTORY, PICTURE, LOG, CHECKPOINTS, PERFORMANCE})
+TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 LOGGERS = ("dask_em", "distributed", "py.warnings")  # distributed keeps its messages to itself unless asked
 
 
@@ -55,44 +60,75 @@ class RunDirectory:
         """What was said, and the traceback of a fault."""
         return self.path / LOG
 
-    @staticmethod
-    def claim(directory: str) -> tuple[RunDirectory, Path | None]:
-        """Make the folder ready for a run; return it, and where a finished run went that was there.
+    @property
+    def checkpoints(self) -> Path:
+        """The newest checkpoints, to resume from."""
+        return self.path / CHECKPOINTS
+
+    @property
+    def performance(self) -> Path:
+        """The cluster's own account of the fit, where one was asked for."""
+        return self.path / PERFORMANCE
+
+    @property
+    def finished(self) -> bool:
+        """Whether the fit has come to its end: its model is no older than its checkpoints."""
+        newest = Checkpoints(self.checkpoints).paths()[-1:]
+        return self.model.exists() and all(path.stat().st_mtime <= self.model.stat().st_mtime for path in newest)
+
+    @contextmanager
+    def claimed(self, checkpoints: Checkpoints, resume: bool) -> Iterator[RunDirectory | None]:
+        """Own the folder for the time of a fit; give the earlier run that was there, in the place where it is now.
 
         Raises
         ------
-        ConfigError
-            The folder cannot be made, or holds what is not ours.
+        ConfigError, InputError
+            The folder cannot be made, holds what is not ours, has nothing to ``resume``, or a fit is writing to it.
         """
-        run = RunDirectory(Path(directory).expanduser())
-        try:
-            aside = run._make_room()
-            run.path.mkdir(parents=True, exist_ok=True)
-            run.log.touch()
-        except OSError as error:
-            raise ConfigError(
-                f"output.directory {run.path} cannot be written: {error.strerror}; name another folder"
-            ) from error
-        return run, aside
+        if resume and not checkpoints.paths():
+            raise ConfigError(f"there is nothing to resume in {self.path}: it has no checkpoint; fit without --resume")
+        with ExitStack() as stack:
+            try:
+                aside = None if resume else self._make_room()
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(checkpoints.owned())
+                self._sweep(resume)
+                self.log.touch()
+            except OSError as error:
+                raise ConfigError(
+                    f"output.directory {self.path} cannot be written: {error.strerror}; name another folder"
+                ) from error
+            yield aside
 
-    def _make_room(self) -> Path | None:
+    def _make_room(self) -> RunDirectory | None:
+        """Move an earlier run aside; refuse what is no run."""
         if not self.path.is_dir():
             return None
-        if self.model.exists() and self.config.exists():
-            places = (self.path.with_name(f"{self.path.name}.{number}") for number in count(1))
-            return self.path.rename(next(place for place in places if not place.exists()))
-        foreign = sorted(entry.name for entry in self.path.iterdir() if entry.name not in OURS)
+        earlier = Checkpoints(self.checkpoints)
+        if earlier.paths() or (self.config.exists() and self.model.exists()):
+            with earlier.owned():
+                places = (self.path.with_name(f"{self.path.name}.{number}") for number in count(1))
+                return RunDirectory(self.path.rename(next(place for place in places if not place.exists())))
+        ours = {*OURS, *self._temporary()}
+        foreign = sorted(entry.name for entry in self.path.iterdir() if entry.name not in ours)
         if foreign:
             raise ConfigError(
                 f"output.directory {self.path} holds {foreign[0]}, which is no part of a run; name another folder"
             )
-        for name in OURS:
-            (self.path / name).unlink(missing_ok=True)
         return None
 
+    def _sweep(self, resume: bool) -> None:
+        """Remove what a fit that was killed has left, and what does not belong to the one that begins."""
+        for name in (*self._temporary(), *(() if resume else OURS - {CHECKPOINTS})):
+            (self.path / name).unlink(missing_ok=True)
+
+    def _temporary(self) -> list[str]:
+        """Return the names of models that were being written."""
+        return [path.name for path in self.path.glob(f".{MODEL}.*")]
+
     @contextmanager
-    def logged(self) -> Iterator[logging.Logger]:
-        """Write what is logged and warned of to the run's log, and the traceback of a fault.
+    def logged(self, form: str = "text") -> Iterator[logging.Logger]:
+        """Write what is logged and warned of to the run's log (as text or json), and the traceback of a fault.
 
         Raises
         ------
@@ -101,7 +137,7 @@ class RunDirectory:
         """
         handlers = {name: logging.FileHandler(self.log, encoding="utf-8") for name in LOGGERS}
         for name, handler in handlers.items():  # one each: a LocalCluster silences the one on distributed's logger
-            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+            handler.setFormatter(_Json() if form == "json" else logging.Formatter(TEXT))
             logging.getLogger(name).addHandler(handler)
         logger = logging.getLogger("dask_em")
         level = logger.level
@@ -109,7 +145,7 @@ class RunDirectory:
         logging.captureWarnings(True)
         try:
             yield logger
-        except InputError as error:
+        except (ClusterError, InputError) as error:
             logger.error("%s", error)  # noqa: TRY400  # the user's input needs no traceback
             raise
         except Exception as error:
@@ -121,3 +157,15 @@ class RunDirectory:
             for name, handler in handlers.items():
                 logging.getLogger(name).removeHandler(handler)
                 handler.close()
+
+
+class _Json(logging.Formatter):
+    """A JSON object a line: time, level, logger, message, and what the event says of itself."""
+
+    _KNOWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        told = {"time": time, "level": record.levelname, "logger": record.name}
+        own = {key: value for key, value in record.__dict__.items() if key not in self._KNOWN}
+        return json.dumps({**told, "message": record.getMessage(), **own}, default=str, ensure_ascii=False)

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dask_em.config import Cluster, Config, Data
 from dask_em.estimators import GaussianMixture
-from dask_em.execution import ClusterSettings, connect
+from dask_em.estimators.spooling import find_spooled, spooled
+from dask_em.execution import ClusterSettings, bytes_to_keep, connect, cores, memory_for_rows, performance_report
 from dask_em.storage import Source, open_source
 
-__all__ = ["client_of", "mixture_of", "source_of"]
+__all__ = [
+    "client_of",
+    "found_of",
+    "kept_of",
+    "mixture_of",
+    "performance_of",
+    "source_of",
+    "spooled_of",
+    "threads_of",
+]
 
 
 def source_of(data: Data) -> Source:
@@ -28,6 +40,16 @@ def source_of(data: Data) -> Source:
         missing_chunks=data.missing_chunks,
         storage_options=data.storage_options or None,
     )
+
+
+def spooled_of(data: Data, source: Source, client: Any) -> Source:
+    """Return the source as it is, or over rows that were written to Zarr once, where a config asks for that."""
+    return source if data.spool is None else spooled(source, data.spool, data.weights is not None, client)
+
+
+def found_of(data: Data, source: Source) -> Source | None:
+    """Return the source over rows that were spooled before; None where they would be written first."""
+    return find_spooled(source, data.spool, data.weights is not None) if data.spool else None
 
 
 def mixture_of(config: Config) -> GaussianMixture:
@@ -52,20 +74,52 @@ def mixture_of(config: Config) -> GaussianMixture:
     )
 
 
-@contextmanager
-def client_of(cluster: Cluster) -> Iterator[Any]:
-    """Give the client of the cluster that a config describes; None for the threads of this process."""
-    settings = ClusterSettings(
+@dataclass(frozen=True)
+class WorkerThreads:
+    """How many threads a config computes with, and the bytes that each has for rows; None: not known."""
+
+    number: int
+    memory: float | None = None
+
+
+def threads_of(cluster: Cluster) -> WorkerThreads:
+    """Return the worker threads that a config asks for; one a core where it does not say."""
+    if cluster.kind != "local":
+        return WorkerThreads(cores())
+    each = cluster.threads_per_worker
+    number = (cluster.workers or max(1, cores() // each)) * each
+    return WorkerThreads(number, memory_for_rows(cluster.memory_limit, each))
+
+
+def kept_of(cluster: Cluster) -> float | None:
+    """Return how many bytes of rows may stay in memory between passes; None: as many as half of what is free."""
+    return bytes_to_keep(_settings(cluster))
+
+
+def _settings(cluster: Cluster) -> ClusterSettings:
+    return ClusterSettings(
         kind=cluster.kind,
         workers=cluster.workers,
         threads_per_worker=cluster.threads_per_worker,
         memory_limit=cluster.memory_limit,
         address=cluster.address,
+        resident=cluster.resident,
+        patience=cluster.patience,
     )
+
+
+@contextmanager
+def client_of(cluster: Cluster) -> Iterator[Any]:
+    """Give the client of the cluster that a config describes; None for the threads of this process."""
     with ExitStack() as stack:
         with _deaf_to_interrupts() if cluster.kind == "local" else nullcontext():
-            client = stack.enter_context(connect(settings))
+            client = stack.enter_context(connect(_settings(cluster)))
         yield client
+
+
+def performance_of(client: Any, page: Path | None) -> AbstractContextManager[None]:
+    """Return a context whose passes the cluster accounts for in a page, where one is asked for."""
+    return nullcontext() if page is None else performance_report(client, page)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Where to look next, and when to stop."""
 
-from dask_em.driver.loop import iterate
+from dask_em.driver.checkpoint import Checkpoint, Checkpoints
+from dask_em.driver.loop import iterate, passes
 from dask_em.driver.outcome import Outcome
 from dask_em.driver.reseeding import Reseeding
 from dask_em.driver.state import Entry, Iteration, State, advance, propose
@@ -8,6 +9,8 @@ from dask_em.driver.stopping import STOP_ON, Stopping
 
 __all__ = [
     "STOP_ON",
+    "Checkpoint",
+    "Checkpoints",
     "Entry",
     "Iteration",
     "Outcome",
@@ -16,5 +19,6 @@ __all__ = [
     "Stopping",
     "advance",
     "iterate",
+    "passes",
     "propose",
 ]

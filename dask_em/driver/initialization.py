@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -16,7 +18,7 @@ from dask_em.kernel import Survey, survey
 from dask_em.mixture import Mixture, MixtureParameters
 from dask_em.reduction import Reducer
 from dask_em.rows import Frame, Rows
-from dask_em.storage.blocks import Layout
+from dask_em.storage.blocks import Layout, Reader
 
 __all__ = ["STARTS", "examine", "require_rows", "sample_size", "starts"]
 
@@ -44,9 +46,7 @@ def examine(reducer: Reducer, size: int, seed: int) -> Survey:
         All weights are zero.
     """
     layout = reducer.layout
-    piece = layout.blocks[0].pieces[0]
-    stop = min(piece.stop, piece.start + PEEK)
-    first = np.asarray(layout.source.load(piece.atom, slice(piece.start, stop)).values, np.float64)
+    first = np.asarray(_first_rows(layout).values, np.float64)
     reference = np.where(np.isfinite(first), first, 0.0).mean(axis=0)
     result = reducer.total(partial(survey, reference, size, layout.rows, seed, layout.tile_rows))
     if result.fault.row >= 0:
@@ -79,6 +79,13 @@ def _fault_sentence(result: Survey, layout: Layout) -> str:
         else "give weights that are finite and not negative"
     )
     return f"{fault.kind} in {what} at {place}; {fault.count} of {result.rows} rows are affected: {remedy}"
+
+
+def _first_rows(layout: Layout) -> Rows:
+    block = layout.blocks[0]
+    piece = dataclasses.replace(block.pieces[0], stop=min(block.pieces[0].stop, block.pieces[0].start + PEEK))
+    with closing(Reader(layout.source, PEEK).slabs(dataclasses.replace(block, pieces=(piece,)))) as slabs:
+        return next(slabs)
 
 
 def require_rows(result: Survey, components: int) -> None:

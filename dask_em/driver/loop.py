@@ -11,7 +11,7 @@ from dask_em.errors import InternalError
 from dask_em.kernel import summarize
 from dask_em.reduction import Reducer
 
-__all__ = ["iterate"]
+__all__ = ["iterate", "passes"]
 
 
 def iterate(states: Sequence[State], reducer: Reducer) -> Iterator[Iteration]:
@@ -19,6 +19,12 @@ def iterate(states: Sequence[State], reducer: Reducer) -> Iterator[Iteration]:
 
     One read serves every model of a pass. The caller may stop at any time: what was yielded stands.
     """
+    for parts in passes(states, reducer):
+        yield from parts
+
+
+def passes(states: Sequence[State], reducer: Reducer) -> Iterator[list[Iteration]]:
+    """Yield all parts of each pass at once; see :func:`iterate`."""
     current, layout = list(states), reducer.layout
     while any(state.running for state in current):
         began = time.perf_counter()
@@ -29,13 +35,15 @@ def iterate(states: Sequence[State], reducer: Reducer) -> Iterator[Iteration]:
             for model, params in proposals
         )
         statistics = iter(reducer.total(partial(summarize, prepared, layout.tile_rows)).members)
-        seconds = None
+        seconds, news, parts = None, reducer.news(), []
         for member, proposals in enumerate(wanted):
             if not proposals:
                 continue
             gathered = [next(statistics) for _ in proposals]
             if any(stats.rows != layout.rows for stats in gathered):
                 raise InternalError(f"a pass saw {gathered[0].rows} of {layout.rows} rows")
+            advanced = advance(current[member], gathered)
             seconds = seconds or time.perf_counter() - began
-            current[member] = advance(current[member], gathered).measured(seconds, layout.nbytes)
-            yield Iteration(member, current[member].history[-1], current[member])
+            current[member] = advanced.measured(seconds, layout.nbytes, news)
+            parts.append(Iteration(member, current[member].history[-1], current[member]))
+        yield parts

@@ -34,6 +34,7 @@ class Entry:
     seconds: float = 0.0  # of the pass, shared with the other models in it
     bytes_read: int = 0
     fate: tuple[str, ...] = ()  # a sentence for each component that fares otherwise than after the pass before
+    events: tuple[str, ...] = ()  # what went wrong in the pass and was mended, a sentence each
 
 
 @record
@@ -64,9 +65,9 @@ class State:
         """Whether a component has collapsed, so that the objective says little."""
         return fates.COLLAPSED in self.standing
 
-    def measured(self, seconds: float, bytes_read: int) -> State:
-        """Return the state with the cost of its last pass noted."""
-        last = dataclasses.replace(self.history[-1], seconds=seconds, bytes_read=bytes_read)
+    def measured(self, seconds: float, bytes_read: int, events: tuple[str, ...] = ()) -> State:
+        """Return the state with the cost and the troubles of its last pass noted."""
+        last = dataclasses.replace(self.history[-1], seconds=seconds, bytes_read=bytes_read, events=events)
         return dataclasses.replace(self, history=(*self.history[:-1], last))
 
 
@@ -84,7 +85,7 @@ class Iteration:
             f"log-likelihood {self.entry.log_likelihood:.6f} nats per row, "
             f"change {self.entry.change:.2e}, {self.entry.seconds:.2f} s"
         )
-        return "; ".join((told, *self.entry.fate))
+        return "; ".join((told, *self.entry.fate, *self.entry.events))
 
 
 def propose(state: State) -> list[tuple[Mixture[Any], MixtureParameters]]:

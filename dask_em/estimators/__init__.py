@@ -3,5 +3,6 @@
 from dask_em.estimators.gaussian_mixture import GaussianMixture
 from dask_em.estimators.loading import load
 from dask_em.estimators.multivariate_normal import MultivariateNormal
+from dask_em.estimators.spooling import spool
 
-__all__ = ["GaussianMixture", "MultivariateNormal", "load"]
+__all__ = ["GaussianMixture", "MultivariateNormal", "load", "spool"]

@@ -12,14 +12,15 @@ import numpy as np
 from dask_em import kernel
 from dask_em.errors import InputError, did_you_mean
 from dask_em.estimators.fitted import Fitted
-from dask_em.estimators.reading import is_lazy, reading, source_of, table
+from dask_em.estimators.reading import HERE, is_lazy, reading, source_of, table
 from dask_em.execution import is_collection, lazy_rows
 from dask_em.rows import Rows, Schema
 from dask_em.statistics import Manifest
 from dask_em.storage import ArraySink, Source, open_sink
 
-__all__ = ["QUESTIONS", "answer", "total", "write_answer"]
+__all__ = ["QUESTIONS", "answer", "draw", "total", "write_answer"]
 
+Array = np.ndarray[Any, Any]
 CHUNK_ROWS = 65_536  # of a Zarr array of predictions; blocks are cut on it
 
 
@@ -66,7 +67,7 @@ def answer(fitted: Fitted, data: Any, what: str) -> Any:
         names = fitted.names if hasattr(data, "columns") else None
         checked = partial(_checked, source.schema, f"a chunk of {source.name}", ask)  # rows are counted within it
         return lazy_rows(lazy, checked, width, question.dtype, columns=names)
-    with reading(source, fitted.size, local=True) as reducer:  # the answer is wanted in this process
+    with reading(source, fitted.size, HERE, once=True) as reducer:  # the answer is wanted in this process
         sink = ArraySink(reducer.layout.rows, width, np.dtype(question.dtype))
         reducer.write(partial(_checked, source.schema, source.name, ask), sink)
         return sink.result
@@ -78,7 +79,7 @@ def write_answer(fitted: Fitted, data: Any, destination: str, what: str = "label
     k = len(fitted.params.weights)
     names = tuple(f"responsibility_{i}" for i in range(k)) if question.wide else (what.removesuffix("s"),)
     ask = partial(question.kernel, fitted.prepare(), fitted.size.tile_rows)
-    with reading(source, fitted.size, client, align=CHUNK_ROWS) as reducer:
+    with reading(source, fitted.size, client, align=CHUNK_ROWS, once=True) as reducer:
         width = k if question.wide else None
         sink = open_sink(destination, reducer.layout.rows, width, names, np.dtype(question.dtype), CHUNK_ROWS)
         return reducer.write(partial(_checked, source.schema, source.name, ask), sink)
@@ -87,12 +88,27 @@ def write_answer(fitted: Fitted, data: Any, destination: str, what: str = "label
 def total(fitted: Fitted, data: Any, sample_weight: Any = None, client: Any = None) -> tuple[float, float]:
     """Return the log-likelihood of all rows in nats, and their total weight."""
     source = _opened(fitted, data, sample_weight)
-    with reading(source, fitted.size, client) as reducer:
+    with reading(source, fitted.size, client, once=True) as reducer:
         ask = partial(kernel.score, fitted.prepare(), fitted.size.tile_rows)
         score = reducer.total(partial(_checked, source.schema, source.name, ask))
     if not score.weight > 0:
         raise InputError(f"all weights of {source.name} are zero; give at least one row a positive weight")
     return score.log_likelihood, score.weight
+
+
+def draw(fitted: Fitted, rows: Any, random: np.random.RandomState) -> tuple[Array, Array]:
+    """Draw rows (n, d) from a mixture, and the component of each (n,), in order of component."""
+    if not isinstance(rows, int | np.integer) or rows < 1:
+        raise InputError(f"n_samples is {rows!r}; ask for at least one row, in a whole number")
+    weights, components = fitted.params.weights, fitted.params.components
+    means = fitted.frame.leave(components.means)
+    counts = random.multinomial(rows, weights / weights.sum())
+    dense = fitted.model.components.covariance.dense(components.covariances, *means.shape)
+    drawn = [
+        mean + random.standard_normal((count, len(mean))) @ np.linalg.cholesky(covariance).T
+        for mean, covariance, count in zip(means, dense, counts, strict=True)
+    ]
+    return np.concatenate(drawn), np.repeat(np.arange(len(counts)), counts)
 
 
 def _checked(schema: Schema, name: str, ask: Callable[[Rows], Any], rows: Rows) -> Any:

@@ -33,6 +33,7 @@ class Fitted:
     rows: float  # total weight of the rows that it was fitted to
     history: tuple[Entry, ...]
     outcome: Outcome
+    environment: str = ""  # the arithmetic that it was fitted with: versions, kind of CPU
 
     @property
     def size(self) -> ModelSize:

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from dask_em.driver import Iteration, Outcome, Reseeding, State, Stopping, iterate
+from dask_em.driver import Checkpoint, Iteration, Outcome, Reseeding, State, Stopping, iterate, passes
 from dask_em.driver.initialization import examine, require_rows, sample_size, starts
 from dask_em.errors import InputError
 from dask_em.estimators.fitted import Fitted, model_size
 from dask_em.estimators.given import checked_means, checked_precisions, checked_weights, substitute
 from dask_em.estimators.reading import reading, source_of, table
+from dask_em.estimators.resuming import Kept, begun_with, data_digest, resumed
+from dask_em.execution import environment
 from dask_em.families import Covariance, Gaussian, GaussianParameters
 from dask_em.families.gaussian import extents
 from dask_em.kernel import Survey
 from dask_em.mixture import Free, Mixture, MixtureParameters
+from dask_em.plan import ModelSize, Plan
 from dask_em.reduction import Reducer
 from dask_em.rows import Frame
 
 __all__ = ["Start", "fitting"]
+
+Given = tuple[Any, Any, Any]  # weights (k,), means (k, d), covariances; None where the user gave nothing
 
 
 @dataclass(frozen=True)
@@ -40,37 +46,77 @@ class Start:
         family = Gaussian(self.covariance, float(self.settings["reg_covar"]), precision=self.settings["precision"])
         return Mixture(family, Free())
 
+    def size(self, features: int, starts: int) -> ModelSize:
+        """Return how large the models of a pass are, and the sample that they begin with."""
+        k = self.settings["n_components"]
+        parameters = k + k * features + self.covariance.degrees_of_freedom(k, features)
+        size = model_size(self.model, k, features, starts)
+        return dataclasses.replace(size, sample_rows=sample_size(features, parameters))
 
-def fitting(start: Start, data: Any, sample_weight: Any, client: Any) -> Generator[tuple[Iteration | None, Fitted]]:
-    """Yield each start's part of each pass, and the best fit so far; without passes, the start alone."""
+
+def fitting(
+    start: Start, data: Any, sample_weight: Any, client: Any, kept: Kept | None = None
+) -> Generator[tuple[Iteration | None, Fitted]]:
+    """Yield each start's part of each pass, and the best fit so far; where no pass is left, the best fit alone."""
     settings, model = start.settings, start.model
     source = source_of(table(data), sample_weight=sample_weight)
-    features, k = source.schema.features, settings["n_components"]
+    features = source.schema.features
     given = _given(start, features)
     restarts = 1 if start.previous or all(part is not None for part in given) else settings["n_init"]
-    with reading(source, model_size(model, k, features, restarts), client) as reducer:
-        survey = _examined(start, reducer)
-        frame = model.components.frame(survey.mean)
-        params = [_spanning(begin, survey) for begin in _begin(start, given, survey, frame, restarts)]
-        sample = survey.sample
-        reseeding = Reseeding.of(sample.values, sample.weight, k) if settings["reseed"] else None
+    size, strict = start.size(features, restarts), settings["reproducible"] == "strict"
+    with (
+        kept.owned() if kept else nullcontext() as earlier,
+        reading(source, size, client, strict=strict) as reducer,
+    ):
+        now = _now(start, reducer, size) if kept else None
         stopping = Stopping(float(settings["tol"]), str(settings["stop_on"]), settings["max_iter"])
-        begun = None if stopping.max_passes else Outcome("fixed", "No pass was asked for: the model is its start.")
-        states = [State(model, frame, p, stopping, outcome=begun, reseeding=reseeding) for p in params]
+        if now and earlier:
+            found = resumed(earlier, now, stopping, strict)
+            states, weight = list(found.states), found.weight
+        else:
+            states, weight = _states(start, given, reducer, stopping, restarts)
 
         def best() -> Fitted:
             state = max(states, key=lambda s: (not s.collapsed, s.objective))
             outcome = state.outcome or Outcome("stopped", "Stopped by the caller before convergence.")
-            return Fitted(model, frame, state.params, source.schema.names, survey.weight, state.history, outcome)
+            reached = state.frame, state.params, source.schema.names, weight, state.history, outcome
+            return Fitted(model, *reached, environment())
 
-        if begun:
+        def save() -> None:
+            if kept and now:
+                kept.checkpoints.save(dataclasses.replace(now, states=tuple(states), weight=weight))
+
+        if not earlier:
+            save()
+        if not any(state.running for state in states):
             yield None, best()
-        for iteration in iterate(states, reducer):
-            states[iteration.member] = iteration.state
-            yield iteration, best()
+        for parts in passes(states, reducer):
+            for part in parts:
+                states[part.member] = part.state
+            save()
+            for part in parts:
+                yield part, best()
 
 
-Given = tuple[Any, Any, Any]  # weights (k,), means (k, d), covariances; None where the user gave nothing
+def _now(start: Start, reducer: Reducer, size: ModelSize) -> Checkpoint:
+    """Return what a checkpoint says beside the states."""
+    layout = reducer.layout
+    told = begun_with(start.settings), Plan(layout, size).digest, data_digest(layout), layout.rows, environment()
+    return Checkpoint((), 0.0, *told)
+
+
+def _states(
+    start: Start, given: Given, reducer: Reducer, stopping: Stopping, restarts: int
+) -> tuple[list[State], float]:
+    """Return where the passes begin, and the total weight of the rows."""
+    model, settings = start.model, start.settings
+    survey = _examined(start, reducer)
+    frame = model.components.frame(survey.mean)
+    params = [_spanning(begin, survey) for begin in _begin(start, given, survey, frame, restarts)]
+    sample = survey.sample
+    reseeding = Reseeding.of(sample.values, sample.weight, settings["n_components"]) if settings["reseed"] else None
+    begun = None if stopping.max_passes else Outcome("fixed", "No pass was asked for: the model is its start.")
+    return [State(model, frame, p, stopping, outcome=begun, reseeding=reseeding) for p in params], survey.weight
 
 
 def _given(start: Start, features: int) -> Given:
@@ -85,10 +131,9 @@ def _given(start: Start, features: int) -> Given:
 
 def _examined(start: Start, reducer: Reducer) -> Survey:
     """Take pass 0."""
-    features, k = reducer.layout.source.schema.features, start.settings["n_components"]
-    parameters = k + k * features + start.covariance.degrees_of_freedom(k, features)
-    survey = examine(reducer, sample_size(features, parameters), int(start.random.randint(2**31)))
-    require_rows(survey, k)
+    size = start.size(reducer.layout.source.schema.features, 1)
+    survey = examine(reducer, size.sample_rows, int(start.random.randint(2**31)))
+    require_rows(survey, start.settings["n_components"])
     return survey
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -16,13 +16,16 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from dask_em.driver import Iteration
+from dask_em.driver import Checkpoints, Iteration
 from dask_em.errors import InputError
 from dask_em.estimators import answers
 from dask_em.estimators.fitted import Fitted, from_attributes, portable, restored, to_sklearn
 from dask_em.estimators.fitting import Start, fitting
 from dask_em.estimators.given import model_path
+from dask_em.estimators.reading import planned, source_of, table
+from dask_em.estimators.resuming import kept
 from dask_em.families import covariance_named
+from dask_em.plan import Plan
 from dask_em.statistics import Manifest
 from dask_em.storage import save_record
 
@@ -32,10 +35,13 @@ Array = np.ndarray[Any, Any]
 LATER: dict[str, tuple[Any, ...]] = {  # arguments whose other values are not there yet
     "accelerate": (False,),
     "missing": ("error",),
-    "reproducible": ("warn",),
     "max_minutes": (None,),
 }
-NEW = {"reseed": ["boolean"], "precision": [StrOptions({"float64", "auto"})]}
+NEW = {
+    "reseed": ["boolean"],
+    "precision": [StrOptions({"float64", "auto"})],
+    "reproducible": [StrOptions({"warn", "strict"})],
+}
 CONSTRAINTS = SklearnGaussianMixture._parameter_constraints | NEW  # noqa: SLF001  # the same errors
 
 
@@ -72,7 +78,9 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # sci
         Move an emptied or collapsed component to where the data is worst explained, at most three times.
     precision : {"float64", "auto"}, default "float64"
         "auto" multiplies in float32 where that changes log-densities by 1e-4 nats at most; predictions never do.
-    accelerate, missing, reproducible, max_minutes
+    reproducible : {"warn", "strict"}, default "warn"
+        What to do where workers' arithmetic differs (versions, kind of CPU), so that the last bits may.
+    accelerate, missing, max_minutes
         Reserved; only the default values are available yet.
 
     Attributes
@@ -169,16 +177,30 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # sci
             warnings.warn(self.outcome_.sentence, ConvergenceWarning, stacklevel=2)
         return self
 
-    def iterate(self, X: Any, *, sample_weight: Any = None, client: Any = None) -> Iterator[Iteration]:
+    def iterate(
+        self,
+        X: Any,
+        *,
+        sample_weight: Any = None,
+        client: Any = None,
+        checkpoints: Checkpoints | str | Path | None = None,
+        resume: bool = False,
+    ) -> Generator[Iteration]:
         """Fit the mixture and yield each start's part of each pass.
 
         The model is fitted when the iterator ends; a caller who breaks earlier keeps what was reached.
+
+        Parameters
+        ----------
+        checkpoints : path or Checkpoints, optional
+            A folder that a checkpoint is written to after each pass. With ``resume`` the fit goes on from the newest
+            one there, on whatever cluster, to the same bits.
         """
         self._check_parameters()
         previous = self._fitted if self.warm_start and hasattr(self, "_fitted") else None
         reached = None
         try:
-            with closing(fitting(self._start(previous), X, sample_weight, client)) as steps:
+            with closing(fitting(self._start(previous), X, sample_weight, client, kept(checkpoints, resume))) as steps:
                 for iteration, best in steps:
                     reached = best
                     if iteration is not None:
@@ -186,6 +208,12 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # sci
         finally:
             if reached is not None:
                 self._publish(reached)
+
+    def plan(self, X: Any, *, sample_weight: Any = None, client: Any = None) -> Plan:
+        """Return what one pass over the rows will read, compute and hold; a source of unknown length is counted."""
+        self._check_parameters()
+        source = source_of(table(X), sample_weight=sample_weight)
+        return planned(source, self._start(None).size(source.schema.features, self.n_init), client)
 
     def predict(self, X: Any) -> Any:
         """Return the most probable component of each row, (n,); lazy for data that is not in memory."""
@@ -223,17 +251,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # sci
 
     def sample(self, n_samples: Any = 1) -> tuple[Array, Array]:
         """Draw rows: (n, d) and the component of each, (n,), in order of component."""
-        fitted = self._checked()
-        if not isinstance(n_samples, int | np.integer) or n_samples < 1:
-            raise InputError(f"n_samples is {n_samples!r}; ask for at least one row, in a whole number")
-        random = check_random_state(self.random_state)
-        counts = random.multinomial(n_samples, self.weights_ / self.weights_.sum())
-        dense = fitted.model.components.covariance.dense(self.covariances_, *self.means_.shape)
-        drawn = [
-            mean + random.standard_normal((count, len(mean))) @ np.linalg.cholesky(covariance).T
-            for mean, covariance, count in zip(self.means_, dense, counts, strict=True)
-        ]
-        return np.concatenate(drawn), np.repeat(np.arange(len(counts)), counts)
+        return answers.draw(self._checked(), n_samples, check_random_state(self.random_state))
 
     def save(self, path: str | Path) -> None:
         """Write the model to one file that describes itself and holds no pickle; read it with ``dask_em.load``.

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from dask_em.errors import InputError
-from dask_em.execution import active_client, collection_source, counted, is_collection, open_reducer
+from dask_em.execution import active_client, collection_source, counted, is_collection, memory_of_thread, open_reducer
+from dask_em.execution.recognition import require_client
 from dask_em.plan import ModelSize, Plan, plan
 from dask_em.reduction import Reducer
 from dask_em.storage import Source, open_source
 
-__all__ = ["is_lazy", "planned", "reading", "source_of", "table"]
+__all__ = ["HERE", "is_lazy", "planned", "reading", "source_of", "table"]
+
+HERE = object()  # in the place of a client: compute in this process, whatever client is active
 
 
 def source_of(data: Any, columns: Sequence[str] | None = None, sample_weight: Any = None) -> Source:
@@ -78,14 +81,27 @@ def is_lazy(data: Any) -> bool:
 
 def planned(source: Source, size: ModelSize, client: Any = None, align: int = 1) -> Plan:
     """Return the plan for a source; a source that does not know its rows is counted first, in one read."""
-    return plan(source, counted(source, client), size, align)
+    return plan(source, counted(source, _where(client)), size, align)
+
+
+def _where(client: Any) -> Any:
+    """Return the client to compute on: the one given, or the active one; None: this process."""
+    where = None if client is HERE else client or active_client()
+    if where is not None:
+        require_client(where)
+    return where
 
 
 @contextmanager
 def reading(
-    source: Source, size: ModelSize, client: Any = None, align: int = 1, local: bool = False
+    source: Source, size: ModelSize, client: Any = None, align: int = 1, *, once: bool = False, strict: bool = False
 ) -> Iterator[Reducer]:
-    """Give a reducer over the source: on the client, or the user's active one, or else on local threads."""
-    where = None if local else client or active_client()
-    with open_reducer(planned(source, size, where, align).layout, where) as reducer:
+    """Give a reducer over the source: on the client (:data:`HERE`: this process), or the user's active one, or here.
+
+    Rows that are read ``once`` do not stay in memory; workers must compute alike where it is ``strict``.
+    """
+    where, plan = _where(client), planned(source, size, client, align)
+    if where is not None:
+        plan.require_memory(memory_of_thread(where), "Give workers more memory or fewer threads")
+    with open_reducer(plan.layout, where, strict=strict, once=once) as reducer:
         yield reducer

@@ -8,39 +8,53 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dask_em.execution.blas import single_threaded_blas
+from dask_em.execution.environment import differences, environment
 from dask_em.execution.recognition import active_client, is_collection, require_client
 from dask_em.execution.threads import Threads, cores
 from dask_em.reduction import Reducer, Serial
 from dask_em.storage.blocks import Layout
 
 if TYPE_CHECKING:
-    from dask_em.execution.cluster import ClusterSettings, connect
+    from dask_em.execution.cluster import ClusterSettings, bytes_to_keep, connect, performance_report
     from dask_em.execution.collections import collection_source
     from dask_em.execution.counting import counted
     from dask_em.execution.dask_reducer import DaskReducer
     from dask_em.execution.lazy import lazy_rows
+    from dask_em.execution.resident import memory_for_rows, memory_of_thread
 
 __all__ = [
     "ClusterSettings",
     "DaskReducer",
     "Threads",
     "active_client",
+    "bytes_to_keep",
     "collection_source",
     "connect",
+    "cores",
     "counted",
+    "differences",
+    "environment",
     "is_collection",
     "lazy_rows",
+    "memory_for_rows",
+    "memory_of_thread",
     "open_reducer",
+    "performance_report",
     "single_threaded_blas",
 ]
 
 _HOMES = {  # lazy: Dask is loaded where it is used
     "ClusterSettings": "cluster",
     "DaskReducer": "dask_reducer",
+    "bytes_to_keep": "cluster",
     "collection_source": "collections",
     "connect": "cluster",
     "counted": "counting",
     "lazy_rows": "lazy",
+    "memory_here": "preferences",
+    "memory_for_rows": "resident",
+    "memory_of_thread": "resident",
+    "performance_report": "cluster",
 }
 
 
@@ -51,8 +65,13 @@ def __getattr__(name: str) -> Any:
 
 
 @contextmanager
-def open_reducer(layout: Layout, client: Any = None, threads: int | None = None) -> Iterator[Reducer]:
+def open_reducer(
+    layout: Layout, client: Any = None, threads: int | None = None, *, strict: bool = False, once: bool = False
+) -> Iterator[Reducer]:
     """Give a Reducer for a whole fit: over the cluster of a ``distributed.Client``, else over threads of this process.
+
+    Workers whose arithmetic differs are told of, or refused where it must be ``strict``. Rows that are read ``once``
+    do not stay in memory.
 
     Raises
     ------
@@ -63,9 +82,13 @@ def open_reducer(layout: Layout, client: Any = None, threads: int | None = None)
         require_client(client)
     with single_threaded_blas():
         if client is not None:
-            with __getattr__("DaskReducer")(layout, client) as reducer:
+            keep = 0.0 if once else None
+            with __getattr__("DaskReducer")(layout, client, keep=keep, strict=strict) as reducer:
                 yield reducer
-        elif (cores() if threads is None else threads) == 1:
-            yield Serial(layout)
+            return
+        read = not once and not all(block.in_memory for block in layout.blocks)
+        keep = __getattr__("memory_here")() if read else 0.0
+        if (cores() if threads is None else threads) == 1:
+            yield Serial(layout, keep)
         else:
-            yield Threads(layout, threads)
+            yield Threads(layout, threads, keep)

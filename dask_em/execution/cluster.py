@@ -6,24 +6,31 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 import dask
 from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
+from distributed import performance_report as distributed_report
 from distributed.comm.addressing import get_address_host_port
 
 from dask_em.errors import InputError
+from dask_em.execution import preferences
+from dask_em.execution.resident import LEAST_MEMORY
 from dask_em.execution.threads import cores
 
-__all__ = ["ClusterSettings", "connect"]
+__all__ = ["ClusterSettings", "bytes_to_keep", "connect", "performance_report"]
 
-# A LocalCluster throws a worker away for good where it happens to be starting again this long after an earlier death.
-# Ours restarts its workers itself, always.
-_PATIENT = {"distributed.deploy.lost-worker-timeout": "365 days"}
-# A worker takes 84 MB bare, 92 MB with the libraries for Zarr and 236 MB with those for Parquet and frames (measured,
-# Python 3.11 on Linux), and pauses at 80% of its limit: with less it stands still, or dies and begins again for ever.
-LEAST_MEMORY = 300 * 10**6
+_OURS = {
+    # A LocalCluster throws a worker away for good where it happens to be starting again this long after an earlier
+    # death. Ours restarts its workers itself, always.
+    "distributed.deploy.lost-worker-timeout": "365 days",
+    # What does not fit is read again, which costs less than writing it to a disk and reading it from there.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,8 @@ class ClusterSettings:
     memory_limit: str | None = None  # of each process, such as "2GiB"; None: its share of the machine's memory
     address: str | None = None  # of the scheduler that runs already
     timeout: float = 30.0  # seconds to wait for it to answer
+    resident: str | None = None  # bytes of rows that may stay in memory between passes; None: half of what is free
+    patience: float | None = None  # seconds after which a pass that stands still is tried again; None: 300
 
 
 @contextmanager
@@ -49,15 +58,48 @@ def connect(settings: ClusterSettings) -> Iterator[Client | None]:
     InputError
         Nobody answers at the address, the workers cannot be started, or their memory limit is too low to live with.
     """
+    with _wishes(settings), _reached(settings) as client:
+        yield client
+
+
+def bytes_to_keep(settings: ClusterSettings) -> float | None:
+    """Return how many bytes of rows may stay in memory between passes; None: as many as half of what is free."""
+    with _wishes(settings):
+        return preferences.resident()
+
+
+def _wishes(settings: ClusterSettings) -> Any:
+    """Return a context in which Dask's own configuration says what the settings do."""
+    wishes = {preferences.RESIDENT: settings.resident, preferences.PATIENCE: settings.patience}
+    return dask.config.set({key: value for key, value in wishes.items() if value is not None})
+
+
+@contextmanager
+def _reached(settings: ClusterSettings) -> Iterator[Client | None]:
     if settings.kind == "local":
         _require_memory(settings.memory_limit)
-        with dask.config.set(_PATIENT), _local(settings) as cluster, _client(cluster, settings) as client:
+        with dask.config.set(_OURS), _local(settings) as cluster, _client(cluster, settings) as client:
             yield client
     elif settings.kind == "address":
         with _answering(settings) as client:
             yield client
     else:
         yield None
+
+
+@contextmanager
+def performance_report(client: Client, page: Path) -> Iterator[None]:
+    """Write the cluster's account of what it did meanwhile to an HTML page.
+
+    Raises
+    ------
+    InputError
+        What draws the page is not installed.
+    """
+    if find_spec("bokeh") is None:
+        raise InputError("the performance report is drawn by bokeh, which is not installed: pip install bokeh")
+    with client.as_current(), distributed_report(filename=str(page)):  # type: ignore[no-untyped-call]  # as above
+        yield
 
 
 def _require_memory(limit: str | None) -> None:

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Hashable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Hashable
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import numpy as np
-from dask.delayed import Delayed
-from distributed import CancelledError, Client, KilledWorker, wait
+from distributed import CancelledError, Client, KilledWorker
 
-from dask_em.errors import DaskEMError
-from dask_em.execution.resident import Argument, Resident, fewer_than_cliff
+from dask_em.errors import ClusterError, InputError
+from dask_em.execution import preferences
+from dask_em.execution.environment import differences
+from dask_em.execution.resident import Argument, Resident, fewer_than_cliff, whole_arguments
 from dask_em.execution.tasks import BlockTask, keep, large_graphs, parcel, small_parcel
+from dask_em.execution.watchdog import ConnectionLostError, StandstillError, Watch, answers, noticing_loss
 from dask_em.reduction import Sink, add_up, merge, require_blocks, tree, write_whole
 from dask_em.rows import Rows
 from dask_em.statistics import Manifest
@@ -31,13 +36,12 @@ __all__ = ["DaskReducer"]
 
 V = TypeVar("V")
 ATTEMPTS = 3  # at each pass
-PATIENCE = 600.0  # seconds: a block takes about ten
+AHEAD = 4  # blocks for each thread that wait for their turn where the driver adds up
+MENDED = (KilledWorker, CancelledError, StandstillError, ConnectionLostError)  # by another attempt
+DIED = "A block may need more memory than a worker has: give the workers more memory or fewer threads"
+STOOD_STILL = "A worker may hang where it reads: restart such a worker, or raise patience where blocks take longer"
 
 logger = logging.getLogger("dask_em")
-
-
-class _Stuck(Exception):  # noqa: N818  # told to people as DaskEMError
-    pass
 
 
 @dataclass(frozen=True)
@@ -71,18 +75,29 @@ class DaskReducer:
     ------
     InputError
         The data has no rows.
-    DaskEMError
-        From ``total`` and ``write``: the cluster failed three times, or is gone.
+    ClusterError
+        From ``total`` and ``write``: the cluster failed three times, or its scheduler is gone.
     """
 
-    def __init__(self, layout: Layout, client: Client, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        client: Client,
+        patience: float | None = None,
+        keep: float | None = None,
+        strict: bool = False,
+    ) -> None:
         require_blocks(layout)
         self.layout = layout
+        self.environments: frozenset[str] = frozenset()  # of the workers, seen so far
         self._client: Any = client  # its methods have no types
-        self._patience = patience
+        self._address = client.scheduler.address  # type: ignore[union-attr]  # one that lost its scheduler forgets it
+        self._patience = preferences.patience() if patience is None else patience
+        self._strict = strict
+        self._news: list[str] = []
         self._run = f"0{uuid.uuid4().hex[:12]}"  # the digit keeps the dashboard from reading it as part of a name
         self._passes = count()
-        self._resident = Resident(client, layout, self._run)
+        self._resident = Resident(client, layout, self._run, preferences.resident() if keep is None else keep)
 
     def total(self, kernel: Callable[[Rows], V]) -> V:
         """See :class:`~dask_em.reduction.Reducer`."""
@@ -92,6 +107,11 @@ class DaskReducer:
     def write(self, kernel: Callable[[Rows], np.ndarray[Any, Any]], sink: Sink) -> Manifest:
         """See :class:`~dask_em.reduction.Reducer`."""
         return write_whole(sink, lambda: self._attempts("put", kernel, sink))
+
+    def news(self) -> tuple[str, ...]:
+        """See :class:`~dask_em.reduction.Reducer`."""
+        news, self._news = tuple(self._news), []
+        return news
 
     def close(self) -> None:
         """Let the cluster forget the rows that it holds."""
@@ -107,22 +127,75 @@ class DaskReducer:
 
     def _attempts(self, prefix: str, kernel: Callable[[Rows], Any], sink: Sink | None) -> Any:
         number, attempt = next(self._passes), 1
+        avoided: frozenset[str] = frozenset()
         while True:
             this = _Pass(prefix, self._run, attempt, number)
             try:
-                return (self._by_tree if attempt < ATTEMPTS else self._by_driver)(this, kernel, sink)
-            except (KilledWorker, CancelledError, _Stuck) as error:
-                reason = " ".join(str(error).split())
-                if attempt == ATTEMPTS or self._client.status != "running":
-                    raise DaskEMError(
-                        f"the cluster could not finish pass {number} over {self.layout.source.name}: {reason} "
-                        f"(attempt {attempt} of {ATTEMPTS}). A block may need more memory than a worker has: give "
-                        "the workers more memory or fewer threads, and look into their logs"
-                    ) from error
-                logger.warning("pass %d, attempt %d of %d failed, trying again: %s", number, attempt, ATTEMPTS, reason)
+                if attempt < ATTEMPTS:
+                    told = self._by_tree(this, kernel, sink)
+                else:
+                    told = self._by_driver(this, partial(self._task, kernel=parcel(kernel), sink=sink), avoided)
+            except MENDED as error:
+                self._require_another(this, error)
                 attempt += 1
+                if isinstance(error, StandstillError):  # a worker may hang, or a link be cut between two
+                    attempt, avoided = ATTEMPTS, error.workers
+            else:
+                self._news += told.notes
+                self._compare(told.environments)
+                return told.value
+
+    def _require_another(self, failed: _Pass, error: BaseException) -> None:
+        """Tell why an attempt failed; refuse another where the cluster is gone, or had enough of them."""
+        reason, source = " ".join(str(getattr(error, "reason", error)).split()), self.layout.source.name
+        if not answers(self._client, self._patience):
+            raise ClusterError(
+                f"the Dask scheduler at {self._address} is gone or out of reach, in pass {failed.number} over {source} "
+                f"({reason}). Checkpoints, where the fit keeps any, are whole: start a cluster again and resume"
+            ) from error
+        if failed.attempt == ATTEMPTS:
+            remedy = STOOD_STILL if isinstance(error, StandstillError) else DIED
+            raise ClusterError(
+                f"the cluster could not finish pass {failed.number} over {source}: {reason} (attempt {ATTEMPTS} of "
+                f"{ATTEMPTS}). {remedy}, and look into their logs"
+            ) from error
+        self._news.append(f"attempt {failed.attempt} of {ATTEMPTS} failed and was made again: {reason}")
+        logger.warning(
+            "pass %d, attempt %d of %d failed, trying again: %s",
+            failed.number,
+            failed.attempt,
+            ATTEMPTS,
+            reason,
+            extra={"event": "pass tried again", "pass": failed.number, "attempt": failed.attempt},
+        )
+
+    def _compare(self, environments: frozenset[str]) -> None:
+        """Tell once, or refuse, that workers' arithmetic differs."""
+        seen = self.environments | environments
+        if len(seen) > 1 and seen != self.environments:
+            what = f"the workers' arithmetic differs ({differences(seen)}), so that the last bits of a fit may too"
+            if self._strict:
+                raise InputError(f"{what}; make the workers alike, or allow it with reproducible: warn")
+            self._news.append(what)
+            logger.warning(what, extra={"event": "environments differ"})
+        self.environments = seen
 
     def _by_tree(self, this: _Pass, kernel: Callable[[Rows], Any], sink: Sink | None) -> Any:
+        watch = Watch(self._client, self._run, self._patience)
+        with noticing_loss():
+            graph, reads, root_key = self._graph(this, kernel, sink)
+            with large_graphs():
+                root, *read = self._client.get(graph, [root_key, *reads.values()], sync=False)
+        self._resident.took(dict(zip(reads, read, strict=True)))
+        try:
+            return watch.result(root)
+        finally:
+            root.release()
+
+    def _graph(
+        self, this: _Pass, kernel: Callable[[Rows], Any], sink: Sink | None
+    ) -> tuple[dict[Hashable, Any], dict[int, Hashable], Hashable]:
+        """Return the tasks of a pass, the keys of those that read what stays, by block, and the key of the sum."""
         graph: dict[Hashable, Any] = {}
         packed = small_parcel(kernel)
         blocks = len(self.layout.blocks)
@@ -131,58 +204,52 @@ class DaskReducer:
         else:
             kernel_argument = (f"par-{this.name}", 0)
             graph[kernel_argument] = (keep, parcel(kernel))
-        for argument in self._resident.arguments(this.attempt):
+        reads: dict[int, Hashable] = {}
+        for argument in self._resident.arguments(this.attempt, sink is None):
+            graph.update(argument.reads)
+            for key in argument.reads:
+                reads[argument.index] = key
             graph[this.block(argument.index)] = self._task(argument, kernel_argument, sink)
         keys = [this.block(block.index) for block in self.layout.blocks]
         for level, nodes in enumerate(tree(blocks), 1):
             parts, keys = keys, [this.node(level, index) for index in range(len(nodes))]
             graph.update({keys[i]: (add_up, [parts[j] for j in node]) for i, node in enumerate(nodes)})
-        with large_graphs():
-            sums = Delayed(keys[0], graph)  # type: ignore[no-untyped-call]  # dask's own
-            root = self._client.compute(sums, optimize_graph=False)
-        try:
-            self._wait(root, this)
-            return root.result()
-        finally:
-            root.release()
+        return graph, reads, keys[0]
 
-    def _by_driver(self, this: _Pass, kernel: Callable[[Rows], Any], sink: Sink | None) -> Any:
-        packed = parcel(kernel)
-        futures: list[Any] = []
-        try:
-            for argument in self._resident.arguments(this.attempt):
-                task = self._task(argument, packed, sink)
-                with large_graphs():
-                    futures.append(self._client.submit(*task, key=this.block(argument.index), pure=False))
-            return merge(self._arriving(futures, this))
-        finally:
-            for future in futures:
-                future.release()
+    def _by_driver(self, this: _Pass, task: Callable[[Argument], tuple[Any, ...]], avoided: frozenset[str]) -> Any:
+        """Add up here, a few blocks ahead; no task needs another's value, and ``avoided`` workers are done without."""
+        self._resident.release()  # what stays may never come, or lie where nobody can fetch it
+        with noticing_loss():
+            threads = self._client.nthreads()
+        chosen = {worker: number for worker, number in threads.items() if worker not in avoided}
+        if len(chosen) in {0, len(threads)}:
+            chosen = {}
+        watch = Watch(self._client, self._run, self._patience, chosen=bool(chosen))
+        ahead = AHEAD * max(1, sum((chosen or threads).values()))
 
-    def _arriving(self, futures: list[Any], this: _Pass) -> Iterator[Any]:
-        for future in futures:
-            self._wait(future, this)
-            yield future.result()
-            future.release()
+        def submit(argument: Argument) -> Any:
+            key = this.block(argument.index)
+            with noticing_loss(), large_graphs():
+                return self._client.submit(*task(argument), key=key, pure=False, workers=list(chosen) or None)
+
+        def arriving() -> Generator[Any]:
+            waiting: deque[Any] = deque()
+            try:
+                for argument in whole_arguments(self.layout):
+                    waiting.append(submit(argument))
+                    if len(waiting) == ahead:
+                        yield watch.result(waiting[0])
+                        waiting.popleft().release()
+                while waiting:
+                    yield watch.result(waiting[0])
+                    waiting.popleft().release()
+            finally:
+                for future in waiting:
+                    future.release()
+
+        with closing(arriving()) as values:
+            return merge(values)
 
     def _task(self, argument: Argument, kernel: Any, sink: Sink | None) -> tuple[Any, ...]:
-        work = BlockTask(self._run, self.layout.slab_rows, tuple(argument.held), sink)
+        work = BlockTask(self._run, self.layout.slab_rows, tuple(argument.held), sink, bool(argument.reads))
         return work, kernel, argument.source, argument.block, *argument.held.values()
-
-    def _wait(self, future: Any, this: _Pass) -> None:
-        """Wait, and notice when a pass that workers have taken up stands still."""
-        before: frozenset[Any] = frozenset()
-        while True:
-            try:
-                with self._client.as_current():  # the client need not be the user's default one
-                    wait(future, timeout=self._patience)  # type: ignore[no-untyped-call]  # distributed's own
-            except TimeoutError:
-                busy = {key for keys in self._client.processing().values() for key in keys}
-                now = frozenset(key for key in busy if isinstance(key, tuple) and this.name in str(key[0]))
-                if now and now == before:
-                    raise _Stuck(f"nothing moved for {self._patience:g} seconds") from None
-                if not now:
-                    logger.warning("pass %d waits: the cluster runs nothing of it; are there workers?", this.number)
-                before = now
-            else:
-                return

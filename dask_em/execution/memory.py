@@ -15,7 +15,8 @@ from functools import cache
 
 __all__ = ["keep_freed_memory_once"]
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of glibc's mallopt
+ARENAS = 2  # each keeps so much, and decoding threads would have one each
 KEPT, MAPPED = 64 * 2**20, 32 * 2**20
 
 
@@ -27,3 +28,4 @@ def keep_freed_memory_once() -> None:
         if mallopt is not None:
             mallopt(M_TRIM_THRESHOLD, KEPT)
             mallopt(M_MMAP_THRESHOLD, MAPPED)
+            mallopt(M_ARENA_MAX, ARENAS)

@@ -15,16 +15,21 @@ from dask.sizeof import sizeof
 from dask_em.errors import DaskEMError, DataError
 from dask_em.execution.blas import pin_blas_once
 from dask_em.execution.chunks import Chunk
+from dask_em.execution.environment import environment
 from dask_em.execution.memory import keep_freed_memory_once
 from dask_em.reduction import Sink, total_of_block, write_block
 from dask_em.rows import Workspace
-from dask_em.storage.blocks import Block
+from dask_em.storage.blocks import Block, Reader
+from dask_em.storage.retrying import NOTES, Retrying, told
 from dask_em.storage.source import Atom, Source
 
 __all__ = [
     "BlockTask",
     "CountTask",
+    "KeepTask",
+    "Kept",
     "Parcel",
+    "Told",
     "held_by",
     "keep",
     "large_graphs",
@@ -79,6 +84,22 @@ def large_graphs() -> Any:
 
 
 @dataclass(frozen=True)
+class Told:
+    """What a task returns: its value, the arithmetic it was computed with, and what went wrong and was mended.
+
+    Nothing else leaves a task, since a task that runs twice would do everything else twice.
+    """
+
+    value: Any
+    environments: frozenset[str]
+    notes: tuple[str, ...] = ()
+
+    def __add__(self, other: Told) -> Told:
+        notes = (self.notes + other.notes)[:NOTES]
+        return Told(self.value + other.value, self.environments | other.environments, notes)
+
+
+@dataclass(frozen=True)
 class BlockTask:
     """One block: its sum, or its results written to a sink. Called with the values of the keys in ``held``."""
 
@@ -86,17 +107,44 @@ class BlockTask:
     slab_rows: int
     held: tuple[Hashable, ...] = ()
     sink: Sink | None = None
+    fresh: bool = False  # whether rows that stay were read for this pass: what went wrong then is told in it
 
-    def __call__(self, kernel: Any, source: Any, block: Any, *values: Any) -> Any:
+    def __call__(self, kernel: Any, source: Any, block: Any, *values: Any) -> Told:
         """Compute it, on a worker."""
         keep_freed_memory_once()
         kernel, source, block = opened(kernel), opened(source), opened(block)
+        notes = block.notes if isinstance(block, Kept) and self.fresh else ()
+        block = block.block if isinstance(block, Kept) else block
         pin_blas_once()  # after unpickling: only libraries that are loaded can be limited
         if values:
             block = _block_with_held(block, dict(zip(self.held, values, strict=True)))
+        reader = Reader(source, self.slab_rows, _workspace(self.run))
         if self.sink is not None:
-            return write_block(kernel, source, block, self.slab_rows, self.sink)
-        return total_of_block(kernel, source, block, self.slab_rows, _workspace(self.run))
+            value = write_block(kernel, reader, block, self.sink)
+        else:
+            value = total_of_block(kernel, reader, block)
+        return Told(value, frozenset({environment()}), notes + reader.retrying.told())
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A block whose rows stay on a worker, and what went wrong and was mended while they were read."""
+
+    block: Block
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class KeepTask:
+    """Read the rows of a block to stay on the worker."""
+
+    slab_rows: int
+
+    def __call__(self, source: Any, block: Any) -> Kept:
+        """Read them, on a worker."""
+        keep_freed_memory_once()
+        reader = Reader(opened(source), self.slab_rows)
+        return Kept(reader.keep(opened(block)), reader.retrying.told())
 
 
 @dataclass(frozen=True)
@@ -113,13 +161,12 @@ class CountTask:
 
 def _rows(source: Source, atom: Atom) -> int:
     try:
-        return len(source.load(atom))
+        return len(Retrying()(lambda: source.load(atom), atom.place))
     except DaskEMError:
         raise
     except Exception as error:
-        text = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"cannot count the rows of {atom.place}: {text}. Look whether it can be read by itself"
+            f"cannot count the rows of {atom.place}: {told(error)}. Look whether it can be read by itself"
         ) from error
 
 
@@ -182,7 +229,13 @@ def _workspace(run: str) -> Workspace:
     return _THREAD.workspace
 
 
+@sizeof.register(Kept)  # type: ignore[no-untyped-call, untyped-decorator]  # dask's own
+def _size_of_kept(kept: Kept) -> int:
+    """Tell the worker's memory manager what a block holds whose rows stay."""
+    return sum(piece.atom.nbytes for piece in kept.block.pieces)
+
+
 @sizeof.register(Block)  # type: ignore[no-untyped-call, untyped-decorator]  # dask's own
 def _size_of_block(block: Block) -> int:
-    """Tell the worker's memory manager what a kept block holds."""
-    return sum(piece.atom.nbytes for piece in block.pieces)
+    """Tell the worker's memory manager what a block that was sent holds: rows in memory, or weights of rows at rest."""
+    return sum(int(sizeof(piece.atom.where)) for piece in block.pieces)

@@ -15,10 +15,10 @@ import numpy as np
 
 from dask_em.errors import InputError
 from dask_em.execution.blas import limit_this_thread
-from dask_em.reduction import Sink, merge, require_blocks, total_of_block, write_block, write_whole
-from dask_em.rows import Rows, Workspace
+from dask_em.reduction import Memory, Sink, merge, require_blocks, total_of_block, write_block, write_whole
+from dask_em.rows import Rows
 from dask_em.statistics import Manifest
-from dask_em.storage.blocks import Block, Layout
+from dask_em.storage.blocks import Block, Layout, Reader
 
 __all__ = ["Threads", "cores"]
 
@@ -38,46 +38,48 @@ class _Stopped(Exception):  # noqa: N818  # no error: the pass was given up, and
 class Threads:
     """A Reducer over the threads of this process: one task a block, one workspace a thread, one core a thread.
 
+    ``keep`` bytes of rows may stay in memory between passes.
+
     Raises
     ------
     InputError
         The data has no rows, or ``threads`` is less than one.
     """
 
-    def __init__(self, layout: Layout, threads: int | None = None) -> None:
+    def __init__(self, layout: Layout, threads: int | None = None, keep: float = 0.0) -> None:
         require_blocks(layout)
         if threads is not None and threads < 1:
             raise InputError(f"threads={threads} cannot compute; give at least 1, or leave it out for one a core")
         self.layout = layout
         self.threads = threads or cores()
-        self._workspaces: SimpleQueue[Workspace] = SimpleQueue()
-        for _ in range(self.threads):
-            self._workspaces.put(Workspace())
+        self._all = tuple(Reader(layout.source, layout.slab_rows) for _ in range(self.threads))
+        self._free: SimpleQueue[Reader] = SimpleQueue()
+        for reader in self._all:
+            self._free.put(reader)
+        self._memory = Memory(layout, keep)
 
     def total(self, kernel: Callable[[Rows], V]) -> V:
         """See :class:`~dask_em.reduction.Reducer`."""
-        layout = self.layout
 
-        def summarize(block: Block, kernel: Callable[[Rows], V]) -> V:
-            workspace = self._workspaces.get()
-            try:
-                return total_of_block(kernel, layout.source, block, layout.slab_rows, workspace)
-            finally:
-                self._workspaces.put(workspace)
+        def summarize(reader: Reader, block: Block, kernel: Callable[[Rows], V]) -> V:
+            return total_of_block(kernel, reader, self._memory.block(reader, block))
 
         return merge(self._in_order(summarize, kernel))
 
     def write(self, kernel: Callable[[Rows], np.ndarray[Any, Any]], sink: Sink) -> Manifest:
         """See :class:`~dask_em.reduction.Reducer`."""
-        layout = self.layout
 
-        def write(block: Block, kernel: Callable[[Rows], np.ndarray[Any, Any]]) -> Manifest:
-            return write_block(kernel, layout.source, block, layout.slab_rows, sink)
+        def write(reader: Reader, block: Block, kernel: Callable[[Rows], np.ndarray[Any, Any]]) -> Manifest:
+            return write_block(kernel, reader, block, sink)
 
         return write_whole(sink, lambda: merge(self._in_order(write, kernel)))
 
+    def news(self) -> tuple[str, ...]:
+        """See :class:`~dask_em.reduction.Reducer`."""
+        return tuple(note for reader in self._all for note in reader.retrying.told())
+
     def _in_order(
-        self, task: Callable[[Block, Callable[[Rows], Any]], V], kernel: Callable[[Rows], Any]
+        self, task: Callable[[Reader, Block, Callable[[Rows], Any]], V], kernel: Callable[[Rows], Any]
     ) -> Iterator[V]:
         """Yield a task's value for every block, in order; whatever ends the pass early ends its threads."""
         stop = threading.Event()
@@ -87,16 +89,25 @@ class Threads:
                 raise _Stopped
             return kernel(rows)
 
+        def run(block: Block) -> V:
+            reader = self._free.get()
+            try:
+                return task(reader, block, guarded)
+            finally:
+                self._free.put(reader)
+
         waiting: deque[Future[V]] = deque()
         try:
             for block in self.layout.blocks:
-                waiting.append(self._pool.submit(task, block, guarded))
+                waiting.append(self._pool.submit(run, block))
                 if len(waiting) == AHEAD * self.threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         except BaseException:
             stop.set()
+            for reader in self._all:
+                reader.retrying.stopped.set()
             self.__dict__.pop("_pool").shutdown(wait=True, cancel_futures=True)
             raise
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dask_em._record import record
+from dask_em.families.coordinates import Triangles, Unconstrained
 from dask_em.families.factors import floored, upper_factor
 from dask_em.families.features import Linear, Products
 from dask_em.family import FeatureMap, ProductStatistics
@@ -28,6 +29,7 @@ class Covariance(ABC):
 
     name: ClassVar[str]
     feature_map: ClassVar[FeatureMap]
+    unconstrained: ClassVar[Unconstrained]
     is_shared: ClassVar[bool] = False  # whether one scatter serves all components
 
     @abstractmethod
@@ -120,6 +122,7 @@ class Full(Covariance):
 
     name = "full"
     feature_map = Products()
+    unconstrained = Triangles()
 
     def shape(self, components: int, features: int) -> tuple[int, ...]:
         return (components, features, features)
@@ -193,6 +196,7 @@ class Tied(Covariance):
 
     name = "tied"
     feature_map = Linear()
+    unconstrained = Triangles()
     is_shared = True
 
     def shape(self, components: int, features: int) -> tuple[int, ...]:

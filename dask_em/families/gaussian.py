@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -237,3 +238,34 @@ class GaussianGeometry(Geometry[GaussianParameters, ProductStatistics]):
         means = np.abs(params.means - previous.means) / scale
         covariances = np.abs(new - old) / (scale[:, :, None] * scale[:, None, :])
         return float(max(means.max(), covariances.max()))
+
+    def coordinates(self, params: GaussianParameters) -> Array:
+        covariances = self.family.covariance.unconstrained.coordinates(params.covariances)
+        return np.concatenate([params.means.ravel(), covariances.ravel()])
+
+    def parameters(self, coordinates: Array, like: GaussianParameters) -> GaussianParameters | None:
+        covariance = self.family.covariance
+        means, flat = self._parts(coordinates, like)
+        with np.errstate(over="ignore", invalid="ignore"):
+            covariances = covariance.unconstrained.covariances(flat, like.covariances)
+        if not (np.isfinite(means).all() and np.isfinite(covariances).all()):
+            return None
+        extent, narrowest = self.family._bounds(like)  # noqa: SLF001  # its own geometry
+        _, singular = covariance.bound(covariances, least_variances(narrowest, extent))
+        return None if singular.any() else dataclasses.replace(like, means=means, covariances=covariances)
+
+    def whitening(self, params: GaussianParameters, weights: Array) -> Callable[[Array], Array]:
+        covariance = self.family.covariance
+        whiten, roots = covariance.unconstrained.whitening(params.covariances), np.sqrt(weights)[:, None]
+        shares = np.sqrt(weights.sum()) if covariance.is_shared else roots
+
+        def whitened(change: Array) -> Array:
+            means, covariances = whiten(*self._parts(change, params))
+            return np.concatenate([(roots * means).ravel(), (shares * covariances).ravel()])
+
+        return whitened
+
+    def _parts(self, coordinates: Array, like: GaussianParameters) -> tuple[Array, Array]:
+        """Return what belongs to the means (k, d), and to the covariances: a row each, or one where they are shared."""
+        (k, d), shared = like.means.shape, self.family.covariance.is_shared
+        return coordinates[: k * d].reshape(k, d), coordinates[k * d :].reshape(1 if shared else k, -1)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dask_em._record import record
+from dask_em.families.coordinates import Logarithms
 from dask_em.families.covariances import Covariance
 from dask_em.families.factors import inverse_roots
 from dask_em.families.features import SquaredNorm, Squares
@@ -20,6 +21,8 @@ Array = np.ndarray[Any, Any]
 
 class _Variances(Covariance):
     """What the two have in common: numbers instead of matrices."""
+
+    unconstrained = Logarithms()
 
     def add(self, covariances: Array, variance: float) -> Array:
         return np.asarray(covariances + variance)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dask_em.driver import Entry
@@ -20,6 +22,7 @@ COLUMNS = {  # heading: field of an entry
     "seconds": "seconds",
     "bytes_read": "bytes_read",
     "fate": "fate",
+    "events": "events",
 }
 
 
@@ -28,11 +31,22 @@ class HistoryTable:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow(["restart", *COLUMNS])
+        self._written: Counter[int] | None = None  # lines of each restart; None: the file is not ours yet
 
-    def add(self, restart: int, entry: Entry) -> None:
-        """Append a line, at once on disk for whoever looks; restarts are numbered from 1 for people."""
-        with self._path.open("a", newline="", encoding="utf-8") as file:
-            values = (getattr(entry, field) for field in COLUMNS.values())
-            csv.writer(file).writerow([restart + 1, *("; ".join(v) if isinstance(v, tuple) else v for v in values)])
+    def update(self, histories: Mapping[int, Sequence[Entry]]) -> None:
+        """Append what is new, at once on disk for whoever looks; restarts are numbered from 1 for people.
+
+        The first time the table is written anew: what an earlier fit left there may lack the pass that it died in.
+        """
+        with self._path.open("w" if self._written is None else "a", newline="", encoding="utf-8") as file:
+            lines = csv.writer(file)
+            if self._written is None:
+                lines.writerow(["restart", *COLUMNS])
+                self._written = Counter()
+            done = self._written
+            news = [(e.number, restart, e) for restart, all_of in histories.items() for e in all_of[done[restart] :]]
+            for _, restart, entry in sorted(news, key=lambda line: line[:2]):
+                values = (getattr(entry, field) for field in COLUMNS.values())
+                told = ("; ".join(value) if isinstance(value, tuple) else value for value in values)
+                lines.writerow([restart + 1, *told])
+                done[restart] += 1

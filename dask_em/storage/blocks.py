@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from dask_em.errors import DaskEMError, DataError
 from dask_em.rows import Rows, Workspace
-from dask_em.storage.secrets import without_credentials
+from dask_em.storage.retrying import TRIES, Retrying, is_transient, told
 from dask_em.storage.source import Atom, Source
 
-__all__ = ["Block", "Layout", "Piece", "read_block"]
+__all__ = ["AHEAD", "Block", "Layout", "Piece", "Reader"]
+
+Array = np.ndarray[Any, Any]
+AHEAD = 2  # slabs that are read while one is computed with
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,11 @@ class Block:
         """How many rows."""
         return sum(piece.stop - piece.start for piece in self.pieces)
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether nothing has to be decoded to read it."""
+        return all(_in_memory(piece.atom) for piece in self.pieces)
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -61,6 +73,7 @@ class Layout:
     blocks: tuple[Block, ...]
     slab_rows: int  # rows that a kernel is given at once
     tile_rows: int = 1024  # rows of one matrix product; slabs are whole numbers of tiles
+    working: float = 0.0  # bytes that a thread takes in a pass, beside rows that stay in memory
 
     @property
     def rows(self) -> int:
@@ -73,47 +86,137 @@ class Layout:
         return sum(piece.nbytes for block in self.blocks for piece in block.pieces)
 
 
-def read_block(source: Source, block: Block, slab_rows: int, workspace: Workspace | None = None) -> Iterator[Rows]:
-    """Yield a block's rows in slabs of exactly ``slab_rows`` (the last may be shorter), wherever its atoms end.
+@dataclass(frozen=True)
+class _Kept:
+    """A block's rows as they were read: what ``Atom.where`` holds where they stay in memory between passes."""
 
-    At most one atom and one slab are held at a time.
+    values: Array  # (n, d)
+    weight: Array | None  # (n,); None: all weigh 1
+    extra: Mapping[str, Array]
 
-    Raises
-    ------
-    DataError
-        An atom cannot be read, or has not the rows that were planned; the message names the atom, block and rows.
-    """
-    workspace = workspace or Workspace()
-    waiting: list[Rows] = []
-    held, first = 0, block.first
-    for piece in block.pieces:
-        rows = _load(source, block, piece)
-        at = 0
-        while at < len(rows):
-            part = rows[at : at + slab_rows - held]
-            waiting.append(part)
-            held, at = held + len(part), at + len(part)
-            if held == slab_rows:
-                yield Rows.join(waiting).at(first, workspace)
-                waiting, held, first = [], 0, first + held
-    if waiting:
-        yield Rows.join(waiting).at(first, workspace)
+    def rows(self, start: int, stop: int) -> Rows:
+        extra = {name: column[start:stop] for name, column in self.extra.items()}
+        return Rows.of(self.values[start:stop], None if self.weight is None else self.weight[start:stop], extra)
 
 
-def _load(source: Source, block: Block, piece: Piece) -> Rows:
-    where = f"{piece.atom.place} (block {block.index}, rows {piece.start} to {piece.stop - 1} of it)"
-    try:
-        rows = source.load(piece.atom, slice(piece.start, piece.stop))
-    except (DaskEMError, MemoryError):
-        raise
-    except Exception as error:
-        text = without_credentials(" ".join(str(error).split())) or type(error).__name__
-        raise DataError(
-            f"cannot read {where}: {text}. The file may be truncated or damaged; write it anew or restore it"
-        ) from error
-    if len(rows) != piece.stop - piece.start:
-        raise DataError(
-            f"{where} holds {len(rows)} rows where {piece.stop - piece.start} were planned; "
-            "the data changed since it was opened: open it again"
+@dataclass
+class Reader:
+    """Reads blocks of a source for one thread that computes with them."""
+
+    source: Source
+    slab_rows: int
+    workspace: Workspace = field(default_factory=Workspace)
+    retrying: Retrying = field(default_factory=Retrying)
+
+    def slabs(self, block: Block) -> Generator[Rows]:
+        """Yield a block's rows in slabs of exactly ``slab_rows`` (the last may be shorter), wherever its atoms end.
+
+        What has to be decoded is read by a thread of its own, up to :data:`AHEAD` slabs before it is asked for.
+
+        Raises
+        ------
+        DataError
+            An atom cannot be read, or has not the rows that were planned; the message names the atom, block and rows.
+        """
+        self.retrying.stopped.clear()
+        first = block.first
+        with closing(self._joined(block) if block.in_memory else self._ahead(block)) as slabs:
+            for rows in slabs:
+                yield rows.at(first, self.workspace)
+                first += len(rows)
+
+    def keep(self, block: Block) -> Block:
+        """Return the block with its rows in memory: read once, and cut into the same slabs ever after."""
+        at, n, weight = 0, block.rows, None
+        with closing(self.slabs(block)) as slabs:
+            first = next(slabs)
+            in_numpy = isinstance(first.values, np.ndarray)
+            if not in_numpy:
+                return block  # another namespace keeps its rows where it likes
+            values = np.empty((n, first.values.shape[1]), first.values.dtype)
+            extra = {name: np.empty(n, column.dtype) for name, column in first.extra.items()}
+            for rows in chain([first], slabs):
+                to = slice(at, at + len(rows))
+                values[to] = rows.values
+                if weight is None and not (rows.weight == 1.0).all():
+                    weight = np.ones(n)
+                if weight is not None:
+                    weight[to] = rows.weight
+                for name, column in rows.extra.items():
+                    extra[name][to] = column
+                at = to.stop
+        kept = _Kept(values, weight, extra)
+        nbytes = sum(array.nbytes for array in (kept.values, weight, *extra.values()) if array is not None)
+        atom = Atom(n, nbytes, f"block {block.index} of {self.source.name}", kept, divisible=True)
+        return Block(block.index, block.first, (Piece(atom, 0, n),))
+
+    def _ahead(self, block: Block) -> Generator[Rows]:
+        """Yield slabs that a thread reads ahead; it has ended when this generator has."""
+        slabs = self._joined(block)
+        thread = ThreadPoolExecutor(1, "dask_em-read")
+        try:
+            coming = deque(thread.submit(next, slabs, None) for _ in range(AHEAD))
+            while (rows := coming.popleft().result()) is not None:
+                coming.append(thread.submit(next, slabs, None))
+                yield rows
+        finally:
+            self.retrying.stopped.set()
+            thread.shutdown(wait=True, cancel_futures=True)
+
+    def _joined(self, block: Block) -> Generator[Rows]:
+        """Yield slabs; at most one atom and one slab are held at a time."""
+        waiting: list[Rows] = []
+        held = 0
+        for piece in block.pieces:
+            rows = self._load(block, piece)
+            at = 0
+            while at < len(rows):
+                part = rows[at : at + self.slab_rows - held]
+                waiting.append(part)
+                held, at = held + len(part), at + len(part)
+                if held == self.slab_rows:
+                    yield Rows.join(waiting)
+                    waiting, held = [], 0
+        if waiting:
+            yield Rows.join(waiting)
+
+    def _load(self, block: Block, piece: Piece) -> Rows:
+        atom = piece.atom
+        if isinstance(atom.where, _Kept):
+            return atom.where.rows(piece.start, piece.stop)
+        where = f"{atom.place} (block {block.index}, rows {piece.start} to {piece.stop - 1} of it)"
+        try:
+            rows = self.retrying(lambda: self.source.load(atom, slice(piece.start, piece.stop)), where)
+        except DataError as error:
+            raise _unreadable(error, where) from error
+        except (DaskEMError, MemoryError):
+            raise
+        except Exception as error:
+            raise _unreadable(error, where) from error
+        if len(rows) != piece.stop - piece.start:
+            raise DataError(
+                f"{where} holds {len(rows)} rows where {piece.stop - piece.start} were planned; "
+                "the data changed since it was opened: open it again"
+            )
+        return rows
+
+
+def _in_memory(atom: Atom) -> bool:
+    """Say whether an atom, or the one that it wraps, carries its rows as they are."""
+    where = atom.where
+    if atom.divisible or type(where) is tuple:
+        return atom.divisible or any(isinstance(part, Atom) and _in_memory(part) for part in where)
+    return isinstance(where, np.ndarray) and where.nbytes >= atom.nbytes
+
+
+def _unreadable(error: Exception, where: str) -> DataError:
+    if is_transient(error):
+        return DataError(
+            f"cannot read {where}: {told(error)}. It was tried {TRIES} times: look whether the storage is there, and "
+            "begin again, from a checkpoint if there is one"
         )
-    return rows
+    if isinstance(error, DataError):
+        return DataError(f"{error}; it was met in {where}")
+    return DataError(
+        f"cannot read {where}: {told(error)}. The file may be truncated or damaged; write it anew or restore it"
+    )

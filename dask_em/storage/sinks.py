@@ -137,7 +137,7 @@ def open_sink(  # noqa: PLR0913, PLR0917  # the shape of the results and their p
     """
     location = Location.of(destination, storage_options)
     if location.suffix == ".zarr":
-        return member("zarr_sink", "ZarrSink")(destination, rows, width, dtype, chunk_rows, storage_options)
+        return member("zarr_sink", "ZarrSink")(destination, rows, width, dtype, chunk_rows, storage_options, names)
     if location.suffix == ".parquet":
         return member("parquet_sink", "ParquetSink")(destination, names, rows, storage_options)
     raise ConfigError(f"results cannot be written to {location.name}; let its name end with .zarr or .parquet")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,9 +37,11 @@ class ZarrSink:
         Every block begins at a multiple of it, so no two blocks share a chunk.
     storage_options : mapping, optional
         For the remote file system.
+    columns : sequence of str
+        The names of the columns, noted as the attribute ``columns``.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # the shape of the results and their place
         self,
         url: str | os.PathLike[str],
         rows: int,
@@ -47,10 +49,12 @@ class ZarrSink:
         dtype: np.dtype[Any],
         chunk_rows: int,
         storage_options: Mapping[str, Any] | None = None,
+        columns: Sequence[str] = (),
     ) -> None:
         self._destination = Destination.of(url, storage_options)
         self._shape = (rows,) if width is None else (rows, width)
         self._dtype, self._chunk_rows = np.dtype(dtype), chunk_rows
+        self._columns = list(columns)
 
     def begin(self) -> None:
         """Make the array under its temporary name; DataError where the destination exists."""
@@ -61,6 +65,7 @@ class ZarrSink:
             dtype=self._dtype,
             chunks=(self._chunk_rows, *self._shape[1:]),
             zarr_format=3,
+            attributes={"columns": self._columns} if self._columns else {},
         )
 
     def write(self, block: Block, parts: Iterator[Array]) -> Manifest:

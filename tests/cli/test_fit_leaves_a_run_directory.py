@@ -12,6 +12,7 @@ from dask_em.config import load_config
 
 def test_that_holds_the_model_and_all_that_led_to_it(run):
     assert {path.name for path in run.iterdir()} == {
+        "checkpoints",
         "config.yaml",
         "model.npz",
         "history.csv",
@@ -87,8 +88,10 @@ def test_and_moves_a_finished_run_aside(run, call):
     assert Path("runs/two.2/model.npz").exists()
 
 
-def test_and_replaces_what_an_unfinished_run_left(run, call):
+def test_and_replaces_what_a_run_left_that_reached_nothing(run, call):
     (run / "model.npz").unlink()
+    for path in (run / "checkpoints").iterdir():
+        path.unlink()
     (run / "history.csv").write_text("old")
     assert call(["fit", "config.yaml"]).exit_code == 0
     assert "old" not in (run / "history.csv").read_text()

@@ -51,7 +51,7 @@ def test_on_a_scheduler_given_by_its_address(call, shapes):
         processes=False,
         protocol="tcp",
         host="127.0.0.1",
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",  # another cluster of this machine may have the usual one
     ) as cluster:
         there = settings("model.components=3", f"cluster.address={cluster.scheduler_address}")
         done = call(["fit", str(CONFIGS / "address.yaml"), *there])

@@ -75,7 +75,8 @@ def test_a_hundred_and_thirty_when_the_user_stopped_it(call, monkeypatch):
     done = call(["fit", "config.yaml"])
     assert done.exit_code == 130
     assert done.stderr.splitlines() == [
-        "no model was saved; the passes so far are in runs/two/history.csv",
+        "what was reached is kept in runs/two/checkpoints; to go on:",
+        f"  {dask_em.cli.fit._program()} fit config.yaml --resume",
         "stopped by Ctrl-C",
     ]
     assert len(Path("runs/two/history.csv").read_text().splitlines()) == 2

@@ -102,7 +102,6 @@ def test_no_pass_gives_the_start() -> None:
     [
         ("accelerate", True),
         ("missing", "marginalize"),
-        ("reproducible", "strict"),
         ("max_minutes", 5.0),
     ],
 )

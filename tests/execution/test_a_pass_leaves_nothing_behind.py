@@ -28,13 +28,13 @@ def left(client: Client, run: str, allowed: frozenset[str] = frozenset()) -> lis
 
 
 def test_nothing_stays_of_a_pass(client: Client) -> None:
-    with DaskReducer(layout_of(Seeded(11)), client) as reducer:
+    with DaskReducer(layout_of(Seeded(11)), client, keep=0.0) as reducer:
         reducer.total(partial(sums_with, np.zeros(40_000)))
         assert left(client, reducer._run) == []
 
 
 def test_nothing_stays_of_a_pass_that_failed(client: Client) -> None:
-    with DaskReducer(layout_of(Seeded(11)), client) as reducer:
+    with DaskReducer(layout_of(Seeded(11)), client, keep=0.0) as reducer:
         with pytest.raises(DataError, match="row 500"):
             reducer.total(fails_late)
         assert left(client, reducer._run) == []
@@ -55,7 +55,7 @@ def prefixes(dask_scheduler: Any) -> set[str]:
 
 
 def test_the_dashboard_shows_few_names(client: Client) -> None:
-    with DaskReducer(layout_of(Seeded(11)), client) as reducer:
+    with DaskReducer(layout_of(Seeded(11)), client, keep=0.0) as reducer:
         for _ in range(3):
             reducer.total(partial(sums_with, np.zeros(40_000)))
         run = reducer._run

@@ -33,6 +33,7 @@ from tests.execution.cases import (
     sums,
     values_of,
 )
+from tests.execution.test_a_pass_leaves_nothing_behind import left
 
 
 @pytest.fixture(scope="module")
@@ -116,14 +117,68 @@ def test_a_pass_that_always_kills_its_workers_ends_in_a_sentence(frail: Client) 
         frail.run_on_scheduler(set_allowed_failures, number=3)
 
 
+def takes_long(rows: Rows) -> Any:
+    time.sleep(0.2)
+    return sums(rows)
+
+
+def warmed(client: Client) -> None:
+    """Let both workers have their first task behind them, which waits for imports longer than a test is patient."""
+    with DaskReducer(layout_of(Seeded(24), 24, slab_rows=100), client) as reducer:
+        reducer.total(takes_long)
+
+
 def test_a_pass_that_stands_still_is_tried_again(
     tmp_path: Path, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
+    warmed(client)
     layout = layout_of(Seeded(11))
     with DaskReducer(layout, client, patience=1.0) as reducer, caplog.at_level("WARNING", logger="dask_em"):
         got = reducer.total(partial(hangs_once, tmp_path / "hung"))
+        (news,) = reducer.news()
+        assert news.startswith("attempt 1 of 3 failed and was made again: nothing moved for 1 seconds on tcp://")
+        assert left(client, reducer._run) == []
     assert digest(got) == digest(Serial(layout).total(sums))
-    assert "nothing moved for 1 seconds" in caplog.text
+    (record,) = [record for record in caplog.records if record.name == "dask_em"]
+    assert (record.event, record.attempt) == ("pass tried again", 1)  # type: ignore[attr-defined]  # given as extra
+
+
+def hangs_always(rows: Rows) -> Any:
+    time.sleep(1.5 if rows.index[0] == 0 else 0)
+    return sums(rows)
+
+
+def test_a_pass_that_stands_still_again_and_again_ends_in_a_sentence(client: Client) -> None:
+    with DaskReducer(layout_of(Seeded(11)), client, patience=0.3) as reducer:
+        with pytest.raises(
+            DaskEMError, match=r"pass 0 over seeded: nothing moved for 0.3 seconds on tcp.*raise patience"
+        ):
+            reducer.total(hangs_always)
+        assert left(client, reducer._run) == []
+
+
+def test_a_pass_may_take_longer_than_the_patience(client: Client) -> None:
+    warmed(client)
+    with DaskReducer(layout_of(Seeded(24), 24, slab_rows=100), client, patience=1.5) as reducer:
+        reducer.total(takes_long)
+        assert reducer.news() == ()
+
+
+def hangs_for_good(mark: Path, rows: Rows) -> Any:
+    if rows.index[0] == 0 and not mark.exists():
+        mark.touch()
+        time.sleep(600)
+    return sums(rows)
+
+
+@pytest.mark.chaos
+def test_a_worker_that_hangs_for_good_is_done_without(tmp_path: Path, frail: Client) -> None:
+    warmed(frail)
+    layout = layout_of(Seeded(24), 24)
+    with DaskReducer(layout, frail, patience=3.0) as reducer:
+        got = reducer.total(partial(hangs_for_good, tmp_path / "hung"))
+        assert len(reducer.news()) == 1
+    assert digest(got) == digest(Serial(layout).total(sums))
 
 
 def test_threads_stop_where_one_of_them_fails() -> None:

@@ -56,7 +56,7 @@ def test_large_parameters_arrive_whole(client: Client) -> None:
 
 
 def test_large_parameters_travel_once_where_there_are_many_blocks(client: Client) -> None:
-    with DaskReducer(layout_of(Seeded(11)), client) as reducer:
+    with DaskReducer(layout_of(Seeded(11)), client, keep=0.0) as reducer:
         reducer.total(partial(sums_with, LARGE))
         seen = client.run_on_scheduler(transitions, run=reducer._run)
     assert seen == {"est": 11, "par": 1, "mrg": 3}

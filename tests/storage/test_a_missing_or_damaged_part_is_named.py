@@ -12,7 +12,7 @@ import zarr
 from numcodecs import Blosc, Delta
 
 from dask_em.errors import DataError
-from dask_em.storage.blocks import Block, Piece, read_block
+from dask_em.storage.blocks import Block, Piece, Reader
 from dask_em.storage.numpy import NpySource
 from dask_em.storage.parquet import ParquetSource
 from dask_em.storage.source import Source
@@ -28,7 +28,7 @@ FORMATS: dict[str, tuple[dict[str, Any], str]] = {  # how to write it, and the k
 
 def read(source: Source) -> np.ndarray[Any, Any]:
     pieces = tuple(Piece(atom, 0, atom.rows or 0) for atom in source.atoms())
-    return np.concatenate([rows.values for rows in read_block(source, Block(4, 0, pieces), 16)])
+    return np.concatenate([rows.values for rows in Reader(source, 16).slabs(Block(4, 0, pieces))])
 
 
 @pytest.fixture(params=FORMATS)

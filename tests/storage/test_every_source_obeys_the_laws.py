@@ -17,7 +17,7 @@ import pytest
 import zarr
 
 from dask_em.rows import Rows
-from dask_em.storage.blocks import Block, Piece, read_block
+from dask_em.storage.blocks import Block, Piece, Reader
 from dask_em.storage.numpy import ArraySource, NpySource
 from dask_em.storage.pandas import FrameSource
 from dask_em.storage.parquet import ParquetSource
@@ -92,7 +92,7 @@ class SourceLaws(ABC):
     def test_reads_the_same_in_slabs_that_end_where_atoms_do_not(self, given: Given) -> None:
         source, values, _ = given
         pieces = tuple(Piece(atom, 0, atom.rows or 0) for atom in source.atoms())
-        slabs = list(read_block(source, Block(0, 0, pieces), 101))
+        slabs = list(Reader(source, 101).slabs(Block(0, 0, pieces)))
         assert {len(slab) for slab in slabs[:-1]} == {101}
         np.testing.assert_array_equal(np.concatenate([slab.values for slab in slabs]), values)
 

@@ -1,0 +1,206 @@
+"""The sections of a config and their keys.
+
+Keys that later versions fill with life are known here already: their types allow what this version can do.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from dask_em.storage.secrets import HIDDEN, without_credentials
+
+__all__ = ["COMING", "SECTIONS", "Cluster", "Config", "Data", "Fit", "Model", "Output", "keys"]
+
+COMING = "Not in this version."
+_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+Size = Annotated[str, Field(pattern=r"^([0-9]+(\.[0-9]+)? ?([kKMGT]i?)?B|auto)$")]
+
+
+class Data(BaseModel):
+    """Which rows to fit."""
+
+    model_config = _STRICT
+    source: Text = Field(
+        description="A path, a glob, a URL or an example (example:photo-patches). "
+        "Relative paths start at the directory that the command is run in."
+    )
+    format: Literal["zarr", "parquet", "npy"] | None = Field(
+        None, description="The kind of storage; null: told from the source."
+    )
+    array: Text | None = Field(None, description="The array's path inside a Zarr group.")
+    columns: Annotated[tuple[Text, ...], Field(min_length=1, strict=False)] | None = Field(
+        None, description="The names of the columns to use; null: all of them."
+    )
+    feature_axis: int | None = Field(
+        None, description="The axis of an N-dimensional array that holds the features; null: the last."
+    )
+    rows_per_atom: Count | None = Field(
+        None, description="Rows per unit of reading, for storage that has no unit of its own (.npy)."
+    )
+    weights: Text | None = Field(None, description="The column that holds each row's weight; null: all weigh 1.")
+    missing: Literal["error"] = Field("error", description="What to do about NaN: refuse the data.")
+    missing_chunks: Literal["error", "fill"] = Field(
+        "error", description="What to do about Zarr chunks that are not there: refuse, or read the fill value."
+    )
+    storage_options: dict[str, Any] = Field(
+        default_factory=dict, description="Options of the file system (fsspec). Secrets are left out of all copies."
+    )
+    ids: None = Field(None, description=COMING)
+    spool: Text | None = Field(
+        None,
+        description="A Zarr store (NAME.zarr) that the rows are written to once, where reading the source is dear; "
+        "null: each pass reads the source.",
+    )
+
+    @field_validator("spool")
+    @classmethod
+    def _is_zarr(cls, spool: str | None) -> str | None:
+        if spool is not None and not spool.rstrip("/").endswith(".zarr"):
+            raise ValueError(
+                f"is {without_credentials(spool)!r}; it must end with .zarr, since that is what rows are spooled to"
+            )
+        return spool
+
+    @field_validator("storage_options")
+    @classmethod
+    def _has_its_secrets(cls, options: dict[str, Any]) -> dict[str, Any]:
+        if HIDDEN in json.dumps(options, default=str):
+            raise ValueError(
+                f"holds {HIDDEN!r}, as copies of a config do, which leave secrets out; put the values back or "
+                "take them from the environment"
+            )
+        return options
+
+
+class Model(BaseModel):
+    """What to fit."""
+
+    model_config = _STRICT
+    family: Literal["gaussian"] = Field("gaussian", description="The distribution of each component.")
+    components: Count = Field(description="The number of components.")
+    covariance: Literal["full", "tied", "diag", "spherical"] = Field(
+        "full", description="Each its own matrix; one for all; each its own variances; each one variance."
+    )
+    regularization: float = Field(
+        1e-6, ge=0, description="Added to the diagonal of each covariance, in squared units of the data."
+    )
+    precision: Literal["float64", "auto"] = Field(
+        "float64", description="The arithmetic of products: auto takes float32 where it is accurate enough."
+    )
+    reseed: bool = Field(
+        False,
+        description="Move a component that empties or collapses to where the data is worst explained; "
+        "false: keep it, and tell.",
+    )
+
+
+class Fit(BaseModel):
+    """Where to start and when to stop."""
+
+    model_config = _STRICT
+    start: Literal["kmeans", "k-means++", "random", "random_from_data"] = Field(
+        "kmeans", description="How the first parameters are found, on a uniform sample of the rows."
+    )
+    restarts: Count = Field(1, description="How many starts to try; all of them share each read of the data.")
+    tolerance: float = Field(
+        1e-3, ge=0, description="Stop when a pass changes what stop_on names by less than this (nats per row)."
+    )
+    stop_on: Literal["log_likelihood", "parameters"] = Field(
+        "log_likelihood",
+        description="The mean log-likelihood per row, or the largest relative change of the parameters.",
+    )
+    max_passes: Count = Field(100, description="Stop after this many reads of the data.")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Fixes every random choice.")
+    accelerate: Literal[False] = Field(False, description=COMING)
+    max_minutes: None = Field(None, description=COMING)
+    holdout: None = Field(None, description=COMING)
+    select_by: None = Field(None, description=COMING)
+    reproducible: Literal["warn", "strict"] = Field(
+        "warn", description="What to do when workers' arithmetic (versions, kind of CPU) differs: tell, or stop."
+    )
+    checkpoint_every: float = Field(
+        0.0, ge=0, description="Seconds between two checkpoints at least; 0: one after each pass."
+    )
+
+
+class Cluster(BaseModel):
+    """Where to compute."""
+
+    model_config = _STRICT
+    kind: Literal["none", "threads", "local", "address"] = Field(
+        "threads",
+        description="none or threads: the threads of this process, one per core; local: Dask workers started on this "
+        "machine; address: a Dask scheduler that runs already.",
+    )
+    workers: Count | None = Field(None, description="Processes to start (local); null: one per core.")
+    threads_per_worker: Count = Field(1, description="Threads of each process (local).")
+    memory_limit: Size | None = Field(None, description="Memory of each process (local), such as 2GiB.")
+    address: Text | None = Field(None, description="The scheduler's address (address), such as tcp://host:8786.")
+    resident: Size | None = Field(
+        None,
+        description="Bytes of rows, over all workers, that stay in memory between passes, such as 4GiB or 0B; null: as "
+        "many as half of the free memory holds. The others are read again in each pass.",
+    )
+    patience: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Seconds after which a pass in which nothing moved is tried again; null: 300."
+    )
+
+    @model_validator(mode="after")
+    def _address_fits_kind(self) -> Self:
+        if self.kind == "address" and self.address is None:
+            raise ValueError("cluster.address is missing; kind: address needs one, such as tcp://127.0.0.1:8786")
+        if self.kind != "address" and self.address is not None:
+            raise ValueError(
+                f"cluster.address is given, but cluster.kind is {self.kind}; write kind: address to use it"
+            )
+        return self
+
+
+class Output(BaseModel):
+    """Where results go."""
+
+    model_config = _STRICT
+    directory: Text = Field(
+        description="The run directory: config, model, history, picture and log. "
+        "A relative one starts at the directory that the command is run in."
+    )
+    log: Literal["text", "json"] = Field(
+        "text", description="How fit.log is written: for people, or a JSON object a line."
+    )
+    performance_report: bool = Field(
+        False, description="Keep the cluster's own account of the fit, as a page (performance.html)."
+    )
+
+
+class Config(BaseModel):
+    """What a config file says."""
+
+    model_config = _STRICT
+    data: Data
+    model: Model
+    fit: Fit = Field(default_factory=Fit)
+    cluster: Cluster = Field(default_factory=Cluster)
+    output: Output
+
+    @model_validator(mode="after")
+    def _report_has_a_cluster(self) -> Self:
+        if self.output.performance_report and self.cluster.kind in {"none", "threads"}:
+            raise ValueError(
+                "output.performance_report is a Dask cluster's own account, and cluster.kind is "
+                f"{self.cluster.kind}; write kind: local or address, or leave the report out"
+            )
+        return self
+
+
+SECTIONS: dict[str, type[BaseModel]] = {"data": Data, "model": Model, "fit": Fit, "cluster": Cluster, "output": Output}
+
+
+def keys() -> dict[str, str]:
+    """Return every key by its full path, with its last part."""
+    return {f"{name}.{key}": key for name, section in SECTIONS.items() for key in section.model_fields}
