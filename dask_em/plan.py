@@ -35,7 +35,7 @@ DECODE_SECONDS_A_BYTE = 1.3e-9  # of one core, Zarr's default codec: what cuttin
 DECODE_AGAIN = 0.1  # of the kernel's time may go into decoding cut atoms once more
 # Storage units that a thread holds while it reads: one computed with, one that waits, one being decoded from its bytes.
 # What is freed goes back to the system where it is as large as MAPPED; smaller, the threads that decode keep it.
-# Measured, 16 columns of float32: 3.0 units of 61 MiB, 6.5 of 31 MiB and 6.7 of 16 MiB, beside slabs and tiles.
+# Measured, 16 columns of float32: 3.0 units of 61 MiB, 6.5 of 31 MiB, 6.7 of 16 MiB, 12 of those over 40 GB.
 ATOMS_READ, ATOMS_KEPT, MAPPED = 4, 13, 32 * MEBIBYTE
 KEPT_LEAST = 24 * MEBIBYTE  # of that, however small the units; measured, 1 MiB each: 18 MiB
 SAMPLES = 5  # where the last two of pass 0 are joined and put in order; measured, 64 columns: 4.2
