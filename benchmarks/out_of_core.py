@@ -84,9 +84,31 @@ def seconds_where_rows_stay(store: Path, workers: int, passes: int) -> float:
     """Return the median seconds of a pass whose rows lie in the workers' memory."""
     settings = ClusterSettings("local", workers=workers, threads_per_worker=1, memory_limit="6GiB", resident="6GiB")
     with connect(settings) as client:
-        model = GaussianMixture(K, max_iter=passes + 1, tol=0.0, **starting_point())
+        model = GaussianMixture(K, max_iter=passes + 1, tol=0.0, accelerate=False, **starting_point())
         seconds = [iteration.entry.seconds for iteration in model.iterate(str(store), client=client)]
     return float(np.median(seconds[1:]))
+
+
+def tell_parts(pass_seconds: float, parts: tuple[float, float], stays: list[float]) -> None:
+    """Print what a pass takes beside its parts."""
+    (decode, kernel), (one, two) = parts, stays
+    print(f"CPU seconds of the same rows in one process: decoding {decode:.2f}, kernel {kernel:.2f}")
+    print(f"pass / (CPU / 2 cores), median: {pass_seconds / ((decode + kernel) / 2):.3f}")
+    print(f"rows in the workers' memory: one worker {one:.2f} s a pass, {one / kernel:.3f} x the kernel alone;")
+    print(f"  two {two:.2f} s, {one / two:.2f} x as fast; two that read the rows: {one / pass_seconds:.2f} x")
+
+
+def tell_workers(before: dict[str, Any], after: dict[str, Any], promise: float) -> None:
+    """Print what workers took beside what the plan promised (MB)."""
+    for worker, status in after.items():
+        idle = before[worker]["peak"]
+        taken = status["peak"] - idle
+        print(
+            f"peak memory of a worker: {status['peak']:.0f} MB, {idle:.0f} of them before the fit; "
+            f"{taken:.0f} taken of {promise:.0f} promised ({promise / taken:.2f} x)"
+        )
+    print(f"bytes spilled: {sum(w['spilled'] for w in after.values())}")
+    print(f"workers restarted: {len({w['pid'] for w in after.values()} - {w['pid'] for w in before.values()})}")
 
 
 def main() -> None:
@@ -102,7 +124,7 @@ def main() -> None:
     if not arguments.store.exists():
         make(arguments.store, arguments.rows)
     settings = ClusterSettings("local", workers=2, threads_per_worker=1, memory_limit=arguments.memory, resident="0B")
-    model = GaussianMixture(K, max_iter=arguments.passes, tol=0.0, **starting_point())
+    model = GaussianMixture(K, max_iter=arguments.passes, tol=0.0, accelerate=False, **starting_point())
     promise = model.plan(str(arguments.store)).memory_bytes / 1e6
     try:
         with connect(settings) as client:
@@ -121,21 +143,8 @@ def main() -> None:
     print(f"rows {arguments.rows:,} x {D} float32, K = {K}, full covariance, two workers of {arguments.memory}")
     print(f"seconds a pass: {', '.join(f'{s:.2f}' for s in seconds)}")
     if parts is not None:
-        decode, kernel = parts
-        print(f"CPU seconds of the same rows in one process: decoding {decode:.2f}, kernel {kernel:.2f}")
-        print(f"pass / (CPU / 2 cores), median: {np.median(seconds) / ((decode + kernel) / 2):.3f}")
-        one, two = stays
-        print(f"rows in the workers' memory: one worker {one:.2f} s a pass, {one / kernel:.3f} x the kernel alone;")
-        print(f"  two {two:.2f} s, {one / two:.2f} x as fast; two that read the rows: {one / np.median(seconds):.2f} x")
-    for worker, status in after.items():
-        idle = before[worker]["peak"]
-        taken = status["peak"] - idle
-        print(
-            f"peak memory of a worker: {status['peak']:.0f} MB, {idle:.0f} of them before the fit; "
-            f"{taken:.0f} taken of {promise:.0f} promised ({promise / taken:.2f} x)"
-        )
-    print(f"bytes spilled: {sum(w['spilled'] for w in after.values())}")
-    print(f"workers restarted: {len({w['pid'] for w in after.values()} - {w['pid'] for w in before.values()})}")
+        tell_parts(float(np.median(seconds)), parts, stays)
+    tell_workers(before, after, promise)
 
 
 if __name__ == "__main__":

@@ -104,6 +104,10 @@ class Family(ABC, Generic[P, S]):
         """Return what the objective has beside the log-likelihood, in nats; 0 for maximum likelihood."""
 
     @abstractmethod
+    def penalty(self, params: P) -> Array:
+        """Return what each component's log-density has been lowered by, (k,), in nats; 0 where it is a density."""
+
+    @abstractmethod
     def degrees_of_freedom(self, params: P) -> int:
         """Return the number of free parameters of the components, for AIC and BIC."""
 

@@ -130,6 +130,14 @@ class Mixture(Generic[F]):
         """Return the log-likelihood plus log-prior of the parameters that the statistics were taken at, per row."""
         return (stats.log_likelihood + self.components.log_prior(params.components)) / stats.weight
 
+    def log_likelihood(self, stats: MixtureStatistics, params: MixtureParameters) -> float:
+        """Return the plain log-likelihood of the parameters that the statistics were taken at, per row.
+
+        Where the family's densities carry a penalty b_k, E_r[b] is given back: log Σ π_k p_k ≥ log Σ π_k p_k e^{-b_k}
+        + Σ r_k b_k by Jensen's inequality, an equality to first order in b.
+        """
+        return (stats.log_likelihood + float(stats.counts @ self.components.penalty(params.components))) / stats.weight
+
     def q(self, stats: MixtureStatistics, params: MixtureParameters) -> float:
         """Return Q(params, θt) per row, the statistics being those of θt; NaN where the family cannot tell."""
         geometry = self.components.geometry()

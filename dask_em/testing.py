@@ -134,6 +134,36 @@ class FamilyLaws:
         assert rise >= gain - 1e-10
         assert gain >= -1e-12
 
+    def test_coordinates_lead_back(self, case: Case) -> None:
+        """And every coordinate near them belongs to sound parameters."""
+        model, (_, params) = case.model, case.begin(case.rows())
+        geometry = model.geometry()
+        if geometry is None:
+            return
+        coordinates = geometry.coordinates(params)
+        again = geometry.parameters(coordinates, params)
+        near = geometry.parameters(
+            coordinates + 0.1 * np.random.default_rng(0).standard_normal(coordinates.size), params
+        )
+        _close(again, params)
+        assert near is not None
+
+    def test_the_metric_is_that_of_em(self, case: Case) -> None:
+        """Q(θ + d, θ) = Q(θ, θ) − ½ |W(d)|² at a fixed point, where its slope is zero: W's length is Q's curvature."""
+        model, rows = case.model, case.rows()
+        geometry = model.geometry()
+        if geometry is None or not case.rises:
+            return
+        frame, params = case.begin(rows)
+        stats = case.pass_over(rows, frame, params)
+        top = model.maximize(stats, params)  # Q's maximum for these statistics
+        coordinates, whiten = geometry.coordinates(top), geometry.whitening(top)
+        direction = np.random.default_rng(1).standard_normal(coordinates.size)
+        direction *= 1e-3 / np.linalg.norm(whiten(direction))
+        values = [model.q(stats, geometry.parameters(coordinates + s * direction, top)) for s in (-1, 0, 1)]  # type: ignore[arg-type]  # sound, so near
+        curvature = -(values[0] - 2 * values[1] + values[2])
+        assert np.isclose(curvature, float(whiten(direction) @ whiten(direction)), rtol=1e-2)
+
     def test_components_have_no_order(self, case: Case) -> None:
         """Permuted parameters give the same density and permuted statistics."""
         if not case.order_free:

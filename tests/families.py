@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dask_em.families import COVARIANCES, Full, Gaussian
+from dask_em.families import COVARIANCES, Full, Gaussian, Poisson
 from dask_em.testing import Case
 
 __all__ = ["CASES"]
@@ -32,6 +32,12 @@ def many_columns(random: np.random.Generator, n: int) -> Array:
     return random.integers(2, size=(n, 1)) * 1.5 + random.standard_normal((n, 9)) @ mix
 
 
+def counts(random: np.random.Generator, n: int) -> Array:
+    """Return rows of two columns of counts, of three kinds."""
+    rates = np.array([[1.0, 8.0], [4.0, 2.0], [9.0, 9.0]])
+    return random.poisson(rates[random.integers(3, size=n)]).astype(np.float64)
+
+
 def far(rows: Array) -> Array:
     """Move rows away and make them larger."""
     return rows * 3.0 + 1000.0
@@ -42,5 +48,6 @@ CASES = [
     *(Case(f"gaussian-{name}", Gaussian(c, 0.0), clouds, move=far) for name, c in COVARIANCES.items()),
     *(Case(f"gaussian-{name}-one-column", Gaussian(c, 0.0), one_column, 2, far) for name, c in COVARIANCES.items()),
     *(Case(f"gaussian-{name}-regularised", Gaussian(c, 1e-2), clouds, rises=False) for name, c in COVARIANCES.items()),
+    Case("poisson", Poisson(), counts),
     *(Case(f"gaussian-{name}-blurred", Gaussian(c, 1e-2, blurred=True), clouds) for name, c in COVARIANCES.items()),
 ]

@@ -94,7 +94,6 @@ def test_of_a_value(good: Path, override: str, sentence: str) -> None:
         ("data.missing=drop", "'error'"),
         ("data.missing=marginalize", "'error'"),
         ("data.ids=name", "left out"),
-        ("fit.accelerate=true", "false"),
         ("fit.max_minutes=5", "left out"),
         ("fit.holdout=0.1", "left out"),
         ("fit.select_by=bic", "left out"),
@@ -108,7 +107,7 @@ def test_of_what_only_later_versions_can_do(good: Path, override: str, allowed: 
 
 @pytest.mark.parametrize(
     "default",
-    ["model.precision=float64", "model.reseed=false", "fit.accelerate=false", "fit.max_minutes=null", "data.ids=null"],
+    ["model.precision=float64", "model.reseed=false", "fit.accelerate=true", "fit.max_minutes=null", "data.ids=null"],
 )
 def test_not_of_their_defaults(good: Path, default: str) -> None:
     load_config(good, [default])

@@ -59,9 +59,11 @@ def line(entry: Entry, change: float, rest: float, restart: int | None = None) -
     which = "" if restart is None else f"  restart {restart + 1:2d}"
     seconds = max(entry.seconds, 1e-9)
     changed = "       -" if math.isnan(change) else f"{change:8.1e}"
+    climbed = "log-likelihood" if entry.objective == entry.log_likelihood else "objective"  # regularised: never falls
     return (
-        f"pass {entry.number:3d}{which}  log-likelihood {entry.log_likelihood:14.6f} nats/row  change {changed}  "
+        f"pass {entry.number:3d}{which}  {climbed} {entry.objective:14.6f} nats/row  change {changed}  "
         f"{_rate(entry.rows / seconds)} rows/s  {entry.bytes_read / seconds / 1e9:6.2f} GB/s  ETA {duration(rest)}"
+        + ("" if entry.kept else "  (a step too far, not kept)")
         + "".join(f"  {told}" for told in (*entry.fate, *entry.events))
     )
 
@@ -81,8 +83,11 @@ def _changes(entries: Sequence[Entry], stop_on: str) -> list[float]:
     """Return what the stopping rule looks at, for each pass."""
     if stop_on == "parameters":
         return [entry.change for entry in entries]
-    before = [math.nan, *(entry.log_likelihood for entry in entries)]
-    return [entry.log_likelihood - earlier for entry, earlier in zip(entries, before, strict=False)]
+    changes, best = [], math.nan
+    for entry in entries:  # a step that was not kept is told beside the best before it
+        changes.append(entry.objective - best)
+        best = entry.objective if entry.kept else best
+    return changes
 
 
 def _rate(number: float) -> str:

@@ -117,7 +117,9 @@ class Fit(BaseModel):
     )
     max_passes: Count = Field(100, description="Stop after this many reads of the data.")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Fixes every random choice.")
-    accelerate: Literal[False] = Field(False, description=COMING)
+    accelerate: bool = Field(
+        True, description="Take quasi-Newton steps made of EM's own: far fewer passes; false: plain EM."
+    )
     max_minutes: None = Field(None, description=COMING)
     holdout: None = Field(None, description=COMING)
     select_by: None = Field(None, description=COMING)

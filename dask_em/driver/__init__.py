@@ -1,5 +1,6 @@
 """Where to look next, and when to stop."""
 
+from dask_em.driver.acceleration import EM, LBFGS, Squarem
 from dask_em.driver.checkpoint import Checkpoint, Checkpoints
 from dask_em.driver.loop import iterate, passes
 from dask_em.driver.outcome import Outcome
@@ -8,6 +9,8 @@ from dask_em.driver.state import Entry, Iteration, State, advance, propose
 from dask_em.driver.stopping import STOP_ON, Stopping
 
 __all__ = [
+    "EM",
+    "LBFGS",
     "STOP_ON",
     "Checkpoint",
     "Checkpoints",
@@ -15,6 +18,7 @@ __all__ = [
     "Iteration",
     "Outcome",
     "Reseeding",
+    "Squarem",
     "State",
     "Stopping",
     "advance",

@@ -9,9 +9,10 @@ from typing import Any
 
 from dask_em._record import record, static
 from dask_em.driver import fates
+from dask_em.driver.acceleration import EM, Method, Point, Verdict
 from dask_em.driver.outcome import Outcome
 from dask_em.driver.reseeding import Reseeding
-from dask_em.driver.stopping import Stopping
+from dask_em.driver.stopping import CALM, Stopping
 from dask_em.errors import InternalError
 from dask_em.mixture import Mixture, MixtureParameters, MixtureStatistics
 from dask_em.rows import Frame
@@ -33,6 +34,8 @@ class Entry:
     smallest: float  # the smallest expected number of rows of a component
     seconds: float = 0.0  # of the pass, shared with the other models in it
     bytes_read: int = 0
+    left: float = float("nan")  # what is still to gain as the method sees it, nats per row; NaN: it cannot tell
+    kept: bool = True  # whether the fit goes on from these parameters: False where an accelerated step fell short
     fate: tuple[str, ...] = ()  # a sentence for each component that fares otherwise than after the pass before
     events: tuple[str, ...] = ()  # what went wrong in the pass and was mended, a sentence each
 
@@ -49,6 +52,8 @@ class State:
     outcome: Outcome | None = None
     standing: tuple[str, ...] = ()  # (k,), how each component fares after the last pass; empty: well
     reseeding: Reseeding | None = None  # what it takes to move components that emptied or collapsed; None: keep them
+    method: Method = dataclasses.field(default_factory=EM)  # how the next parameters are found
+    kept: Point | None = None  # the best parameters so far: what a method that tries others comes back to
 
     @property
     def running(self) -> bool:
@@ -57,8 +62,13 @@ class State:
 
     @property
     def objective(self) -> float:
-        """The objective of the parameters that went into the last pass, nats per row."""
-        return self.history[-1].objective if self.history else float("-inf")
+        """The objective of the best parameters that a pass has evaluated since the last jump, nats per row."""
+        return float("-inf") if self.kept is None else self.kept.objective
+
+    @property
+    def reached(self) -> MixtureParameters:
+        """The parameters to end with: EM's step from the best that were evaluated, which lowers nothing."""
+        return self.params if self.kept is None else self.kept.step
 
     @property
     def collapsed(self) -> bool:
@@ -94,7 +104,7 @@ def propose(state: State) -> list[tuple[Mixture[Any], MixtureParameters]]:
 
 
 def advance(state: State, statistics: Sequence[MixtureStatistics]) -> State:
-    """Return the state after a pass: one EM step, judged.
+    """Return the state after a pass: its parameters judged, and what the method makes of them.
 
     Raises
     ------
@@ -108,39 +118,70 @@ def advance(state: State, statistics: Sequence[MixtureStatistics]) -> State:
         raise InternalError(f"the objective of pass {number} is {objective}; please report the data's shape")
     new = model.maximize(stats, old)
     q = model.q(stats, new)
+    point = Point(old, new, objective, q - model.q(stats, old))
+    verdict = _verdict(state, point, stats)
     entry = Entry(
         number=number,
         rows=stats.rows,
-        log_likelihood=stats.log_likelihood / stats.weight,
+        log_likelihood=model.log_likelihood(stats, old),
         objective=objective,
         q=q,
-        gain=q - model.q(stats, old),
+        gain=point.gain,
         change=model.change(new, old),
         smallest=float(stats.counts.min()),
+        left=verdict.left,
+        kept=verdict.kept is point,
     )
-    stepped = dataclasses.replace(state, params=new, history=(*state.history, entry))
-    return _judged(stepped, stats, objective - state.objective)
+    before = state.objective
+    stepped = dataclasses.replace(
+        state,
+        params=verdict.candidate,
+        history=(*state.history, entry),
+        method=verdict.method,
+        kept=verdict.kept,
+    )
+    return _judged(stepped, stats, before, verdict)
 
 
-def _judged(state: State, stats: MixtureStatistics, rise: float) -> State:
+def _verdict(state: State, point: Point, stats: MixtureStatistics) -> Verdict:
+    """Return what the method makes of a pass; where a component has just died, EM's own step is the only safe one."""
+    method, kept = state.method, state.kept
+    standing = fates.standing(state.model, point.step, stats)
+    if not any(standing) or standing == state.standing:
+        return method.judge(state.model, kept, point)
+    if kept is None or kept.accepts(point):
+        return Verdict(method.afresh(), point, point.step)
+    return Verdict(method.afresh(), kept, kept.step)  # the step was too long
+
+
+def _judged(state: State, stats: MixtureStatistics, before: float, verdict: Verdict) -> State:
     """Return the state with its components' fates told, moved where that is wanted, and the end where it is reached."""
-    entry, reseeding = state.history[-1], state.reseeding
-    standing = fates.standing(state.model, state.params, stats)
+    entry, reseeding, best = state.history[-1], state.reseeding, verdict.kept
+    standing = fates.standing(state.model, best.step, stats) if entry.kept else state.standing
     told = fates.news(state.standing, standing)
     last = entry.number >= state.stopping.max_passes
     chosen = [] if reseeding is None or last else reseeding.candidates(standing)
-    change, params, outcome = entry.change, state.params, None
+    rise, change = (best.objective - before, entry.change) if entry.kept else (float("inf"), float("inf"))
+    params, method, kept, outcome = state.params, state.method, state.kept, None
     if reseeding is not None and reseeding.moved:
         rise = change = float("inf")  # the jump was no step
         reseeding = reseeding.settled()
     if reseeding is not None and chosen:
-        params, reseeding = reseeding.move(state.model, state.frame, params, chosen, standing)
+        params, reseeding = reseeding.move(state.model, state.frame, best.step, chosen, standing)
+        method, kept = method.afresh(), None
         standing = tuple("" if i in chosen else fate for i, fate in enumerate(standing))
         told += tuple(f"component {i} was moved to where the data is worst explained" for i in chosen)
     else:
-        outcome = state.stopping.judge(entry.number, rise, change)
+        outcome = state.stopping.judge(entry.number, rise, change, tuple(e.left for e in state.history[-CALM:]))
         outcome = outcome and fates.judged(outcome, standing, reseeding.moves if reseeding else ())
     history = (*state.history[:-1], dataclasses.replace(entry, fate=told))
     return dataclasses.replace(
-        state, params=params, history=history, outcome=outcome, standing=standing, reseeding=reseeding
+        state,
+        params=params,
+        history=history,
+        outcome=outcome,
+        standing=standing,
+        reseeding=reseeding,
+        method=method,
+        kept=kept,
     )

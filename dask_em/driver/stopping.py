@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import isnan
+
 from dask_em._record import record
 from dask_em.driver.outcome import Outcome
 from dask_em.errors import InputError, did_you_mean
 
-__all__ = ["STOP_ON", "Stopping"]
+__all__ = ["CALM", "STOP_ON", "Stopping"]
 
 STOP_ON = ("log_likelihood", "parameters")
+LITTLE, CALM = 1 / 3, 2  # of the tolerance, in so many passes running: what is left is an estimate
 
 
 @record
@@ -25,16 +29,23 @@ class Stopping:
                 f"stop_on is {self.stop_on!r}, which is no stopping rule.{did_you_mean(self.stop_on, STOP_ON)}"
             )
 
-    def judge(self, passes: int, rise: float, change: float) -> Outcome | None:
+    def judge(self, passes: int, rise: float, change: float, left: Sequence[float] = ()) -> Outcome | None:
         """Return how the fit ended, or None to go on.
 
         ``rise`` is the change of the objective since the last pass (nats per row, inf at first), ``change`` the
-        largest relative change of the parameters in this pass; neither says anything (inf) after a component was moved.
+        largest relative change of the parameters in this pass; neither says anything (inf) after a component was
+        moved, or where a step fell short. A method that can tell what was ``left`` to gain after each of the last
+        passes, newest last, is believed when it was little in :data:`CALM` of them running.
         """
-        by_likelihood = self.stop_on == "log_likelihood"
-        watched = abs(rise) if by_likelihood else change
-        what = "change of the log-likelihood per row" if by_likelihood else "largest relative change of a parameter"
-        if watched < self.tolerance:
+        estimates = self.stop_on == "log_likelihood" and bool(left) and not isnan(left[-1])
+        if self.stop_on == "parameters":
+            what, watched, done = "largest relative change of a parameter", change, change < self.tolerance
+        elif estimates:
+            calm = len(left) >= CALM and all(each < LITTLE * self.tolerance for each in left[-CALM:])
+            what, watched, done = "log-likelihood per row still to be gained, as estimated,", left[-1], calm
+        else:
+            what, watched, done = "change of the log-likelihood per row", abs(rise), abs(rise) < self.tolerance
+        if done:
             return Outcome(
                 "converged",
                 f"Converged after {passes} passes: the {what} fell to {watched:.2e}, "

@@ -40,9 +40,16 @@ class Fitted:
         """How large the model is."""
         return model_size(self.model, *self.params.components.means.shape)
 
+    def lower_bounds(self) -> list[float]:
+        """Return, for each pass, the log-likelihood per row of the best parameters that it knew."""
+        bounds: list[float] = []
+        for entry in self.history:
+            bounds.append(entry.log_likelihood if entry.kept or not bounds else bounds[-1])
+        return bounds
+
     def prepare(self) -> PreparedMixture:
-        """Return what a tile needs to be judged by: in float64, whatever the passes of the fit computed in."""
-        family = dataclasses.replace(self.model.components, precision="float64")
+        """Return what a tile needs to be judged by: plain densities in float64, whatever the fit computed with."""
+        family = dataclasses.replace(self.model.components, precision="float64", blurred=False)
         return dataclasses.replace(self.model, components=family).prepare(self.params, self.frame)
 
 

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from dask_em.driver import Checkpoint, Iteration, Outcome, Reseeding, State, Stopping, iterate, passes
+from dask_em.driver import EM, LBFGS, Checkpoint, Iteration, Outcome, Reseeding, State, Stopping, iterate, passes
 from dask_em.driver.initialization import examine, require_rows, sample_size, starts
 from dask_em.errors import InputError
 from dask_em.estimators.fitted import Fitted, model_size
 from dask_em.estimators.given import checked_means, checked_precisions, checked_weights, substitute
 from dask_em.estimators.reading import reading, source_of, table
 from dask_em.estimators.resuming import Kept, begun_with, data_digest, resumed
+from dask_em.estimators.warming import warmed
 from dask_em.execution import environment
 from dask_em.families import Covariance, Gaussian, GaussianParameters
 from dask_em.families.gaussian import extents
@@ -43,8 +44,9 @@ class Start:
     @property
     def model(self) -> Mixture[Gaussian]:
         """The mixture to fit."""
-        family = Gaussian(self.covariance, float(self.settings["reg_covar"]), precision=self.settings["precision"])
-        return Mixture(family, Free())
+        settings, regularization = self.settings, float(self.settings["reg_covar"])
+        blurred = settings["accelerate"] and regularization > 0  # what an accelerated step climbs must not fall
+        return Mixture(Gaussian(self.covariance, regularization, blurred, settings["precision"]), Free())
 
     def size(self, features: int, starts: int) -> ModelSize:
         """Return how large the models of a pass are, and the sample that they begin with."""
@@ -79,7 +81,7 @@ def fitting(
         def best() -> Fitted:
             state = max(states, key=lambda s: (not s.collapsed, s.objective))
             outcome = state.outcome or Outcome("stopped", "Stopped by the caller before convergence.")
-            reached = state.frame, state.params, source.schema.names, weight, state.history, outcome
+            reached = state.frame, state.reached, source.schema.names, weight, state.history, outcome
             return Fitted(model, *reached, environment())
 
         def save() -> None:
@@ -116,7 +118,13 @@ def _states(
     sample = survey.sample
     reseeding = Reseeding.of(sample.values, sample.weight, settings["n_components"]) if settings["reseed"] else None
     begun = None if stopping.max_passes else Outcome("fixed", "No pass was asked for: the model is its start.")
-    return [State(model, frame, p, stopping, outcome=begun, reseeding=reseeding) for p in params], survey.weight
+    method = LBFGS() if settings["accelerate"] else EM()
+    states = [State(model, frame, p, stopping, outcome=begun, reseeding=reseeding, method=method) for p in params]
+    chosen_by_us = start.previous is None and any(part is None for part in given)
+    if settings["accelerate"] and chosen_by_us and begun is None:
+        size = start.size(reducer.layout.source.schema.features, len(states))
+        states = warmed(states, sample, survey.rows, size)
+    return states, survey.weight
 
 
 def _given(start: Start, features: int) -> Given:
@@ -185,7 +193,7 @@ def single(covariance: Covariance, data: Any, sample_weight: Any, client: Any) -
         unit = covariance.add(np.zeros(covariance.shape(1, features)), 1.0)
         begun = _spanning(MixtureParameters(np.ones(1), GaussianParameters(np.zeros((1, features)), unit)), survey)
         (iteration,) = iterate([State(model, frame, begun, Stopping(0.0, max_passes=1))], reducer)
-    components = iteration.state.params.components
+    components = iteration.state.reached.components
     if model.components.collapsed(components).any():
         raise InputError(
             f"{source.name} has no spread in some direction (a constant or dependent column, or no more rows than "

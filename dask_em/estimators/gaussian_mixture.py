@@ -33,11 +33,11 @@ __all__ = ["GaussianMixture"]
 
 Array = np.ndarray[Any, Any]
 LATER: dict[str, tuple[Any, ...]] = {  # arguments whose other values are not there yet
-    "accelerate": (False,),
     "missing": ("error",),
     "max_minutes": (None,),
 }
 NEW = {
+    "accelerate": ["boolean"],
     "reseed": ["boolean"],
     "precision": [StrOptions({"float64", "auto"})],
     "reproducible": [StrOptions({"warn", "strict"})],
@@ -80,7 +80,10 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # sci
         "auto" multiplies in float32 where that changes log-densities by 1e-4 nats at most; predictions never do.
     reproducible : {"warn", "strict"}, default "warn"
         What to do where workers' arithmetic differs (versions, kind of CPU), so that the last bits may.
-    accelerate, missing, max_minutes
+    accelerate : bool, default True
+        Take quasi-Newton steps made of EM's own (EM-preconditioned L-BFGS): a fraction of EM's passes, to the same
+        fixed points. False takes scikit-learn's steps.
+    missing, max_minutes
         Reserved; only the default values are available yet.
 
     Attributes
@@ -126,7 +129,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # sci
         verbose: int = 0,
         verbose_interval: int = 10,
         stop_on: str = "log_likelihood",
-        accelerate: bool = False,
+        accelerate: bool = True,
         missing: str = "error",
         precision: str = "float64",
         reproducible: str = "warn",
@@ -308,7 +311,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # sci
         self.precisions_ = covariance.precision(self.precisions_cholesky_)
         self.history_, self.outcome_ = fitted.history, fitted.outcome
         self.converged_, self.n_iter_ = fitted.outcome.converged, len(fitted.history)
-        self.lower_bounds_ = [entry.objective for entry in fitted.history]
+        self.lower_bounds_ = fitted.lower_bounds()
         self.lower_bound_ = self.lower_bounds_[-1] if self.lower_bounds_ else float("-inf")
         self.bic_ = -2 * self.lower_bound_ * fitted.rows + self._n_parameters() * float(np.log(fitted.rows))
         self.n_features_in_ = components.means.shape[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dask_em.errors import InputError, did_you_mean
 from dask_em.families.covariances import Covariance, Full, Tied
 from dask_em.families.gaussian import Gaussian, GaussianParameters
+from dask_em.families.poisson import Poisson, PoissonParameters
 from dask_em.families.variances import Diagonal, Spherical
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "Full",
     "Gaussian",
     "GaussianParameters",
+    "Poisson",
+    "PoissonParameters",
     "Spherical",
     "Tied",
     "covariance_named",

@@ -202,6 +202,10 @@ class Gaussian(ProductFamily[GaussianParameters]):
     def log_prior(self, params: GaussianParameters) -> float:
         return 0.0
 
+    def penalty(self, params: GaussianParameters) -> Array:
+        k, d = params.means.shape
+        return np.broadcast_to(self._blur(params.factor(self.covariance), k, d), (k,))
+
     def degrees_of_freedom(self, params: GaussianParameters) -> int:
         k, d = params.means.shape
         return int(k * d) + self.covariance.degrees_of_freedom(k, d)
@@ -250,9 +254,13 @@ class GaussianGeometry(Geometry[GaussianParameters, ProductStatistics]):
             covariances = covariance.unconstrained.covariances(flat, like.covariances)
         if not (np.isfinite(means).all() and np.isfinite(covariances).all()):
             return None
+        dead = self.family.collapsed(like)  # these stay where they are: EM alone may bring them back
+        means = np.where(dead[:, None], like.means, means)
+        covariances = covariance.replace(dead, covariances, like.covariances)
         extent, narrowest = self.family._bounds(like)  # noqa: SLF001  # its own geometry
         _, singular = covariance.bound(covariances, least_variances(narrowest, extent))
-        return None if singular.any() else dataclasses.replace(like, means=means, covariances=covariances)
+        sound = not (singular & ~dead).any()
+        return dataclasses.replace(like, means=means, covariances=covariances) if sound else None
 
     def whitening(self, params: GaussianParameters, weights: Array) -> Callable[[Array], Array]:
         covariance = self.family.covariance

@@ -14,6 +14,8 @@ __all__ = ["HistoryTable"]
 COLUMNS = {  # heading: field of an entry
     "pass": "number",
     "log_likelihood_nats_per_row": "log_likelihood",
+    "objective_nats_per_row": "objective",
+    "kept": "kept",
     "gain_nats_per_row": "gain",
     "q_nats_per_row": "q",
     "largest_relative_change": "change",

@@ -20,16 +20,19 @@ BEST, OTHER, INK, PALE, FAINT = "#0b5fa5", "#9fb3c8", "#222222", "#555555", "#d9
 
 
 def log_likelihood_picture(histories: Mapping[int, Sequence[Entry]], path: Path, sentence: str = "") -> None:
-    """Draw the log-likelihood (nats per row) by pass, and what each pass added, as a PNG.
+    """Draw the objective (nats per row) by pass, and what each pass added, as a PNG.
 
+    It is the log-likelihood, or that with a regularization's exact form; passes whose step was not kept are left out.
     A line for each restart, and ``sentence`` above. The second panel is logarithmic: the first passes gain so much
     that the later ones could not be told apart.
     """
+    exact = all(entry.objective == entry.log_likelihood for entries in histories.values() for entry in entries)
+    histories = {restart: [entry for entry in entries if entry.kept] for restart, entries in histories.items()}
     figure = Figure(figsize=(8, 6.5), layout="constrained")
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     _lines(upper, histories)
-    upper.set_ylabel("mean log-likelihood\n(nats per row)")
+    upper.set_ylabel(f"mean log-likelihood{'' if exact else ', regularised'}\n(nats per row)")
     upper.ticklabel_format(axis="y", useOffset=False)
     _rises(lower, histories)
     lower.set_ylabel("rise in a pass\n(nats per row)")
@@ -48,16 +51,16 @@ def log_likelihood_picture(histories: Mapping[int, Sequence[Entry]], path: Path,
 
 def _best(histories: Mapping[int, Sequence[Entry]]) -> int | None:
     started = [restart for restart, entries in histories.items() if entries]
-    return max(started, key=lambda restart: histories[restart][-1].log_likelihood, default=None)
+    return max(started, key=lambda restart: histories[restart][-1].objective, default=None)
 
 
 def _rises(axes: Axes, histories: Mapping[int, Sequence[Entry]]) -> None:
     best, drawn = _best(histories), False
     for restart, entries in histories.items():
         rises = [
-            (later.number, later.log_likelihood - entry.log_likelihood)
+            (later.number, later.objective - entry.objective)
             for entry, later in pairwise(entries)
-            if later.log_likelihood > entry.log_likelihood
+            if later.objective > entry.objective
         ]
         drawn = drawn or bool(rises)
         chosen = restart == best
@@ -73,7 +76,7 @@ def _lines(axes: Axes, histories: Mapping[int, Sequence[Entry]]) -> None:
         chosen = restart == best
         axes.plot(
             [entry.number for entry in entries],
-            [entry.log_likelihood for entry in entries],
+            [entry.objective for entry in entries],
             color=BEST if chosen else OTHER,
             linewidth=2.0 if chosen else 1.2,
             marker="o" if len(entries) <= 60 else "",
@@ -84,8 +87,8 @@ def _lines(axes: Axes, histories: Mapping[int, Sequence[Entry]]) -> None:
     if best is not None:
         last = started[best][-1]
         axes.annotate(
-            f"{last.log_likelihood:.4f}".replace("-", "\N{MINUS SIGN}"),
-            (last.number, last.log_likelihood),
+            f"{last.objective:.4f}".replace("-", "\N{MINUS SIGN}"),
+            (last.number, last.objective),
             xytext=(0, -14),
             textcoords="offset points",
             ha="right",

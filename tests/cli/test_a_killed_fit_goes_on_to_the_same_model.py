@@ -87,7 +87,7 @@ def until_pass(process: subprocess.Popen[str], number: int) -> None:
 
 def most_repeated(run: Path) -> int:
     """Return how many passes too many were made."""
-    made = Counter(re.findall(r"pass +(\d+)  restart +(\d+)  log-likelihood", (run / "fit.log").read_text()))
+    made = Counter(re.findall(r"pass +(\d+)  restart +(\d+)  objective", (run / "fit.log").read_text()))
     return max(Counter(restart for (_, restart), count in made.items() for _ in range(count - 1)).values(), default=0)
 
 

@@ -47,14 +47,14 @@ def test_whose_config_fits_the_same_model_from_anywhere(run, call, folder, monke
 
 def test_whose_log_tells_each_pass(run):
     told = (run / "fit.log").read_text()
-    assert len(re.findall(r"pass +\d+ +log-likelihood", told)) == load(run / "model.npz").n_iter_
+    assert len(re.findall(r"pass +\d+ +objective", told)) == load(run / "model.npz").n_iter_
     assert "A mixture of 2 components" in told
 
 
 def test_and_tells_each_pass_on_a_plain_line(call):
     done = call(["fit", "config.yaml"])
     passes = re.findall(
-        r"^pass +(\d+)  log-likelihood +(-[\d.]+) nats/row  change .*rows/s .*GB/s  ETA .*$", done.stderr, re.MULTILINE
+        r"^pass +(\d+)  objective +(-[\d.]+) nats/row  change .*rows/s .*GB/s  ETA .*$", done.stderr, re.MULTILINE
     )
     assert [int(number) for number, _ in passes] == list(range(1, len(passes) + 1))
     assert done.stderr.count("\n") == len(passes)
