@@ -94,7 +94,6 @@ def test_of_a_value(good: Path, override: str, sentence: str) -> None:
         ("data.missing=drop", "'error'"),
         ("data.missing=marginalize", "'error'"),
         ("data.ids=name", "left out"),
-        ("fit.max_minutes=5", "left out"),
         ("fit.holdout=0.1", "left out"),
         ("fit.select_by=bic", "left out"),
     ],

@@ -111,8 +111,8 @@ class Fit(BaseModel):
     tolerance: float = Field(
         1e-3,
         ge=0,
-        description="Stop when a pass changes what stop_on names by less than this (nats per row); accelerated, when less "
-        "than a third of it is seen to be left, twice running.",
+        description="Stop when a pass changes what stop_on names by less than this (nats per row); accelerated, when "
+        "less than a third of it is seen to be left, twice running.",
     )
     stop_on: Literal["log_likelihood", "parameters"] = Field(
         "log_likelihood",
@@ -123,7 +123,9 @@ class Fit(BaseModel):
     accelerate: bool = Field(
         True, description="Take quasi-Newton steps made of EM's own: far fewer passes; false: plain EM."
     )
-    max_minutes: None = Field(None, description=COMING)
+    max_minutes: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="End after the first pass beyond so many minutes, with a checkpoint to resume from."
+    )
     holdout: None = Field(None, description=COMING)
     select_by: None = Field(None, description=COMING)
     reproducible: Literal["warn", "strict"] = Field(

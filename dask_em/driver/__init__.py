@@ -6,12 +6,13 @@ from dask_em.driver.loop import iterate, passes
 from dask_em.driver.outcome import Outcome
 from dask_em.driver.reseeding import Reseeding
 from dask_em.driver.state import Entry, Iteration, State, advance, propose
-from dask_em.driver.stopping import STOP_ON, Stopping
+from dask_em.driver.stopping import STOP_ON, Budget, Stopping
 
 __all__ = [
     "EM",
     "LBFGS",
     "STOP_ON",
+    "Budget",
     "Checkpoint",
     "Checkpoints",
     "Entry",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from math import isnan
 
 from dask_em._record import record
 from dask_em.driver.outcome import Outcome
 from dask_em.errors import InputError, did_you_mean
 
-__all__ = ["CALM", "STOP_ON", "Stopping"]
+__all__ = ["CALM", "STOP_ON", "Budget", "Stopping"]
 
 STOP_ON = ("log_likelihood", "parameters")
 LITTLE, CALM = 1 / 3, 2  # of the tolerance, in so many passes running: what is left is an estimate
@@ -58,3 +60,23 @@ class Stopping:
                 f"(tolerance {self.tolerance:g}). Allow more passes or a larger tolerance.",
             )
         return None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Minutes that a fit may take, from now; None: as many as it needs."""
+
+    minutes: float | None
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def spent(self) -> bool:
+        """Whether the minutes are over."""
+        return self.minutes is not None and time.monotonic() - self.began >= 60 * self.minutes
+
+    def outcome(self) -> Outcome:
+        """Return how a fit ended that was not over: its time was, or its caller's patience."""
+        if not self.spent:
+            return Outcome("stopped", "Stopped by the caller before convergence.")
+        told = f"Stopped, not converged: the {self.minutes:g} minutes allowed (max_minutes) are spent."
+        return Outcome("max_minutes", f"{told} Resume it from its checkpoint, or allow more.")

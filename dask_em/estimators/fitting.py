@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from dask_em.driver import EM, LBFGS, Checkpoint, Iteration, Outcome, Reseeding, State, Stopping, iterate, passes
+from dask_em.driver import (
+    EM,
+    LBFGS,
+    Budget,
+    Checkpoint,
+    Iteration,
+    Outcome,
+    Reseeding,
+    State,
+    Stopping,
+    iterate,
+    passes,
+)
 from dask_em.driver.initialization import examine, require_rows, sample_size, starts
 from dask_em.errors import InputError
 from dask_em.estimators.fitted import Fitted, model_size
@@ -60,7 +72,7 @@ def fitting(
     start: Start, data: Any, sample_weight: Any, client: Any, kept: Kept | None = None
 ) -> Generator[tuple[Iteration | None, Fitted]]:
     """Yield each start's part of each pass, and the best fit so far; where no pass is left, the best fit alone."""
-    settings, model = start.settings, start.model
+    settings, budget = start.settings, Budget(start.settings["max_minutes"])
     source = source_of(table(data), sample_weight=sample_weight)
     features = source.schema.features
     given = _given(start, features)
@@ -79,10 +91,7 @@ def fitting(
             states, weight = _states(start, given, reducer, stopping, restarts)
 
         def best() -> Fitted:
-            state = max(states, key=lambda s: (not s.collapsed, s.objective))
-            outcome = state.outcome or Outcome("stopped", "Stopped by the caller before convergence.")
-            reached = state.frame, state.reached, source.schema.names, weight, state.history, outcome
-            return Fitted(model, *reached, environment())
+            return _best(states, source.schema.names, weight, budget)
 
         def save() -> None:
             if kept and now:
@@ -92,12 +101,27 @@ def fitting(
             save()
         if not any(state.running for state in states):
             yield None, best()
-        for parts in passes(states, reducer):
-            for part in parts:
-                states[part.member] = part.state
+        for parts in _advanced(states, reducer, budget):
             save()
             for part in parts:
                 yield part, best()
+
+
+def _advanced(states: list[State], reducer: Reducer, budget: Budget) -> Iterator[list[Iteration]]:
+    """Yield all parts of each pass, with the states brought up to date, until the time is spent."""
+    for parts in passes(states, reducer):
+        for part in parts:
+            states[part.member] = part.state
+        yield parts
+        if budget.spent:
+            break
+
+
+def _best(states: Sequence[State], names: tuple[str, ...] | None, weight: float, budget: Budget) -> Fitted:
+    """Return what the best start has come to; a dead component's objective says little."""
+    state = max(states, key=lambda s: (not s.collapsed, s.objective))
+    outcome = state.outcome or budget.outcome()
+    return Fitted(state.model, state.frame, state.reached, names, weight, state.history, outcome, environment())
 
 
 def _now(start: Start, reducer: Reducer, size: ModelSize) -> Checkpoint:

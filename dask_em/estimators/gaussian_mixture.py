@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Generator
 from contextlib import closing
+from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,7 +14,7 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture as SklearnGaussianMixture
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from dask_em.driver import Checkpoints, Iteration
@@ -34,12 +35,12 @@ __all__ = ["GaussianMixture"]
 Array = np.ndarray[Any, Any]
 LATER: dict[str, tuple[Any, ...]] = {  # arguments whose other values are not there yet
     "missing": ("error",),
-    "max_minutes": (None,),
 }
 NEW = {
     "accelerate": ["boolean"],
     "reseed": ["boolean"],
     "precision": [StrOptions({"float64", "auto"})],
+    "max_minutes": [Interval(Real, 0, None, closed="neither"), None],
     "reproducible": [StrOptions({"warn", "strict"})],
 }
 CONSTRAINTS = SklearnGaussianMixture._parameter_constraints | NEW  # noqa: SLF001  # the same errors
@@ -83,8 +84,10 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # sci
     accelerate : bool, default True
         Take quasi-Newton steps made of EM's own (EM-preconditioned L-BFGS): a fraction of EM's passes, to the same
         fixed points. False takes scikit-learn's steps.
-    missing, max_minutes
-        Reserved; only the default values are available yet.
+    max_minutes : float, optional
+        End after the first pass beyond so many minutes, with the best parameters so far; a checkpoint can be resumed.
+    missing
+        Reserved; only the default value is available yet.
 
     Attributes
     ----------

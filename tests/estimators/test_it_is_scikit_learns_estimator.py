@@ -101,7 +101,6 @@ def test_no_pass_gives_the_start() -> None:
     ("name", "value"),
     [
         ("missing", "marginalize"),
-        ("max_minutes", 5.0),
     ],
 )
 def test_what_is_not_there_yet_is_refused_with_a_sentence(name: str, value: Any) -> None:
