@@ -20,12 +20,10 @@ __all__ = ["Flaky", "Logged", "caused", "loads", "workers_here"]
 
 
 @dataclass(frozen=True)
-class Logged:
-    """A source that writes a line for each load, and takes up to ``delay`` seconds for it."""
+class _Around:
+    """All of a source but its rows."""
 
     source: Source
-    log: Path
-    delay: float = 0.0
 
     @property
     def schema(self) -> Schema:
@@ -37,6 +35,14 @@ class Logged:
 
     def atoms(self) -> Sequence[Atom]:
         return self.source.atoms()
+
+
+@dataclass(frozen=True)
+class Logged(_Around):
+    """A source that writes a line for each load, and takes up to ``delay`` seconds for it."""
+
+    log: Path
+    delay: float = 0.0
 
     def load(self, atom: Atom, rows: slice = slice(None)) -> Rows:
         time.sleep(random.uniform(0, self.delay))
@@ -51,29 +57,17 @@ def loads(log: Path) -> Counter[str]:
 
 
 @dataclass(frozen=True)
-class Flaky:
+class Flaky(_Around):
     """A source of which one atom cannot be read the first few times."""
 
-    source: Source
     folder: Path  # for a mark for each failure
     error: Callable[[], BaseException]
     place: str
     times: int = 2
 
     @property
-    def schema(self) -> Schema:
-        return self.source.schema
-
-    @property
-    def name(self) -> str:
-        return self.source.name
-
-    @property
     def failures(self) -> int:
         return len(list(self.folder.glob("failure-*")))
-
-    def atoms(self) -> Sequence[Atom]:
-        return self.source.atoms()
 
     def load(self, atom: Atom, rows: slice = slice(None)) -> Rows:
         if atom.place == self.place and self.failures < self.times:

@@ -42,11 +42,14 @@ class LBFGS(Method):
     def judge(self, model: Mixture[Any], kept: Point | None, point: Point) -> Verdict:
         geometry = model.geometry()
         assert geometry is not None  # or nobody had chosen this method
-        learned = self if kept is None else _learned(self, geometry, kept, point)
-        accepted = kept is None or self.rejections >= REJECTIONS or kept.accepts(point)
-        best = point if accepted or kept is None else kept
-        u = geometry.coordinates(best.params)
-        f = geometry.coordinates(best.step) - u
+        here = _place(geometry, point)
+        if kept is None:
+            learned, accepted, best, (u, f) = self, True, point, here
+        else:
+            before = _place(geometry, kept)
+            learned = _learned(self, before, here)
+            accepted = self.rejections >= REJECTIONS or kept.accepts(point)
+            best, (u, f) = (point, here) if accepted else (kept, before)
         whiten = geometry.whitening(best.params)
         method = _capped(learned, accepted, float(np.linalg.norm(whiten(f))))
         if method.rejections >= REJECTIONS:
@@ -60,12 +63,17 @@ class LBFGS(Method):
         return LBFGS(self.memory)
 
 
-def _learned(method: LBFGS, geometry: MixtureGeometry, kept: Point, point: Point) -> LBFGS:
-    """Return the method with the pair between two points; a rejected one says as much."""
-    before, here = geometry.coordinates(kept.params), geometry.coordinates(point.params)
-    change = (geometry.coordinates(kept.step) - before) - (geometry.coordinates(point.step) - here)
-    most = max(1, min(method.memory, MEMORY_BYTES // (16 * before.size)))
-    steps, changes = (*method.steps, here - before)[-most:], (*method.changes, change)[-most:]
+def _place(geometry: MixtureGeometry, point: Point) -> tuple[Array, Array]:
+    """Return a point's coordinates (m,), and EM's step from there."""
+    u = geometry.coordinates(point.params)
+    return u, geometry.coordinates(point.step) - u
+
+
+def _learned(method: LBFGS, before: tuple[Array, Array], here: tuple[Array, Array]) -> LBFGS:
+    """Return the method with the pair between two places; that to a rejected one says as much."""
+    step, change = here[0] - before[0], before[1] - here[1]
+    most = max(1, min(method.memory, MEMORY_BYTES // (16 * step.size)))
+    steps, changes = (*method.steps, step)[-most:], (*method.changes, change)[-most:]
     return dataclasses.replace(method, steps=steps, changes=changes)
 
 
