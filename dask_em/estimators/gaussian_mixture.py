@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from dask_em.driver import Checkpoints, Iteration
 from dask_em.errors import InputError
-from dask_em.estimators import answers
+from dask_em.estimators.answering import Answering
 from dask_em.estimators.fitted import Fitted, from_attributes, portable, restored, to_sklearn
 from dask_em.estimators.fitting import Start, fitting
 from dask_em.estimators.given import model_path
@@ -27,7 +27,6 @@ from dask_em.estimators.reading import planned, source_of, table
 from dask_em.estimators.resuming import kept
 from dask_em.families import covariance_named
 from dask_em.plan import Plan
-from dask_em.statistics import Manifest
 from dask_em.storage import save_record
 
 __all__ = ["GaussianMixture"]
@@ -46,7 +45,7 @@ NEW = {
 CONSTRAINTS = SklearnGaussianMixture._parameter_constraints | NEW  # noqa: SLF001  # the same errors
 
 
-class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Gaussian mixture fitted by expectation–maximisation, out of core and on a cluster.
 
     Parameters and attributes have the names and meanings of :class:`sklearn.mixture.GaussianMixture`; ``fit`` takes a
@@ -221,43 +220,9 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # sci
         source = source_of(table(X), sample_weight=sample_weight)
         return planned(source, self._start(None).size(source.schema.features, self.n_init), client)
 
-    def predict(self, X: Any) -> Any:
-        """Return the most probable component of each row, (n,); lazy for data that is not in memory."""
-        return answers.answer(self._checked(), X, "labels")
-
-    def predict_proba(self, X: Any) -> Any:
-        """Return the posterior probability of each component, (n, k); lazy for data that is not in memory."""
-        return answers.answer(self._checked(), X, "responsibilities")
-
-    def score_samples(self, X: Any) -> Any:
-        """Return the log-density of each row in nats, (n,); lazy for data that is not in memory."""
-        return answers.answer(self._checked(), X, "log_density")
-
-    def predict_to(self, X: Any, destination: str, what: str = "labels", client: Any = None) -> Manifest:
-        """Stream ``labels``, ``responsibilities`` or ``log_density`` to Zarr or Parquet, block by block."""
-        return answers.write_answer(self._checked(), X, destination, what, client)
-
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """Fit, then predict."""
         return self.fit(X, y, sample_weight).predict(X)
-
-    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Return the mean log-likelihood in nats per row."""
-        log_likelihood, weight = answers.total(self._checked(), X, sample_weight)
-        return log_likelihood / weight
-
-    def bic(self, X: Any, sample_weight: Any = None) -> float:
-        """Return −2 L + ν log n (Schwarz 1978); n is the total weight. The lower the better."""
-        log_likelihood, weight = answers.total(self._checked(), X, sample_weight)
-        return float(-2 * log_likelihood + self._n_parameters() * np.log(weight))
-
-    def aic(self, X: Any, sample_weight: Any = None) -> float:
-        """Return −2 L + 2 ν (Akaike 1974). The lower the better."""
-        return -2 * answers.total(self._checked(), X, sample_weight)[0] + 2 * self._n_parameters()
-
-    def sample(self, n_samples: Any = 1) -> tuple[Array, Array]:
-        """Draw rows: (n, d) and the component of each, (n,), in order of component."""
-        return answers.draw(self._checked(), n_samples, check_random_state(self.random_state))
 
     def save(self, path: str | Path) -> None:
         """Write the model to one file that describes itself and holds no pickle; read it with ``dask_em.load``.
@@ -296,13 +261,6 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # sci
     def _start(self, previous: Fitted | None) -> Start:
         covariance, random = covariance_named(self.covariance_type), check_random_state(self.random_state)
         return Start(covariance, self.get_params(), random, previous)
-
-    def _checked(self) -> Fitted:
-        check_is_fitted(self, "_fitted")
-        return self._fitted
-
-    def _n_parameters(self) -> int:
-        return self._fitted.model.degrees_of_freedom(self._fitted.params)
 
     def _publish(self, fitted: Fitted) -> None:
         self._fitted = fitted
