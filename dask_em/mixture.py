@@ -12,7 +12,7 @@ from dask_em._record import record
 from dask_em.family import EMPTY, Family, Geometry
 from dask_em.parameters import Parameters
 from dask_em.rows import Frame, Rows
-from dask_em.statistics import Statistics
+from dask_em.statistics import Score, Statistics
 
 __all__ = ["TINY", "Free", "Mixture", "MixtureGeometry", "MixtureParameters", "MixtureStatistics", "PreparedMixture"]
 
@@ -53,6 +53,7 @@ class MixtureStatistics(Statistics):
     log_likelihood: float  # Σ w log p(x), nats
     counts: Array  # (k,), Σ w r
     components: Any  # the family's statistics
+    held_out: Score | None = None  # of rows that the sums leave out
 
 
 @record

@@ -50,6 +50,16 @@ class ModelSize:
     products: int  # P, features of a row in the product form
     form: str = "product"  # of the kernel, for people
     sample_rows: int = 0  # that pass 0 gathers for the starts
+    apart: bool = False  # whether rows are held out: a slab is then copied as two
+
+    @staticmethod
+    def together(sizes: Sequence[ModelSize], apart: bool = False) -> ModelSize:
+        """Return the size of models that share each read: their sums and their work added up."""
+        if len(sizes) == 1:
+            return dataclasses.replace(sizes[0], apart=apart)
+        most = max(size.products for size in sizes)
+        components = -(-sum(size.components * size.products for size in sizes) // most)
+        return ModelSize(components, most, sizes[0].form, max(size.sample_rows for size in sizes), apart)
 
     @property
     def statistics_bytes(self) -> int:
@@ -96,7 +106,7 @@ class Plan:
         """Peak bytes of one worker thread, beside the interpreter and its libraries: an upper bound."""
         size, layout, schema = self.size, self.layout, self.layout.source.schema
         atom, rows = self._atom_bytes, max((block.rows for block in layout.blocks), default=0)
-        slabs = (AHEAD + 2) * min(layout.slab_rows, rows) * (schema.features * schema.dtype.itemsize + 8)
+        slabs = (AHEAD + 2 + size.apart) * min(layout.slab_rows, rows) * (schema.features * schema.dtype.itemsize + 8)
         tile = 8 * min(layout.tile_rows, rows) * (size.products + 4 * size.components + 24)
         statistics = (ARITY + 2 + LAID_OUT) * size.statistics_bytes
         kept = max(KEPT_LEAST, ATOMS_KEPT * min(atom, MAPPED))

@@ -14,7 +14,7 @@ import numpy as np
 from dask_em._record import fold, is_static, record, static, values_equal
 from dask_em.errors import InternalError
 
-__all__ = ["Extremes", "Fault", "Joint", "Manifest", "Sample", "Statistics"]
+__all__ = ["Extremes", "Fault", "Joint", "Manifest", "Sample", "Score", "Statistics"]
 
 Array = np.ndarray[Any, Any]
 
@@ -60,6 +60,14 @@ class Joint(Statistics):
     """The statistics of several models, gathered in one read."""
 
     members: tuple[Any, ...]
+
+
+@record
+class Score(Statistics):
+    """How well a model explains rows."""
+
+    weight: float
+    log_likelihood: float  # Σ w log p(x), nats
 
 
 @record

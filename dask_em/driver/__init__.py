@@ -2,28 +2,37 @@
 
 from dask_em.driver.acceleration import EM, LBFGS, Squarem
 from dask_em.driver.checkpoint import Checkpoint, Checkpoints
+from dask_em.driver.criteria import BIC, CRITERIA, Criterion, Known, criterion_named
 from dask_em.driver.loop import iterate, passes
 from dask_em.driver.outcome import Outcome
 from dask_em.driver.reseeding import Reseeding
+from dask_em.driver.rivals import Rivals, known
 from dask_em.driver.state import Entry, Iteration, State, advance, propose
 from dask_em.driver.stopping import STOP_ON, Budget, Stopping
 
 __all__ = [
+    "BIC",
+    "CRITERIA",
     "EM",
     "LBFGS",
     "STOP_ON",
     "Budget",
     "Checkpoint",
     "Checkpoints",
+    "Criterion",
     "Entry",
     "Iteration",
+    "Known",
     "Outcome",
     "Reseeding",
+    "Rivals",
     "Squarem",
     "State",
     "Stopping",
     "advance",
+    "criterion_named",
     "iterate",
+    "known",
     "passes",
     "propose",
 ]

@@ -21,6 +21,7 @@ from dask_em.driver import fates
 from dask_em.driver.state import State
 from dask_em.driver.stopping import CALM, Stopping
 from dask_em.errors import DataError, InputError
+from dask_em.kernel import Holdout
 from dask_em.storage import load_record, save_record
 
 __all__ = ["Checkpoint", "Checkpoints"]
@@ -43,6 +44,7 @@ class Checkpoint:
     data: str = static()  # a digest of some rows
     rows: int = static()
     environment: str = static()  # the driver's arithmetic
+    holdout: Holdout | None = None  # which rows no model is fitted to
 
     @property
     def passes(self) -> int:
@@ -60,7 +62,7 @@ class Checkpoint:
 
 
 def _judged(state: State, stopping: Stopping) -> State:
-    if stopping == state.stopping:
+    if stopping == state.stopping or state.dropped:
         return state
     history = state.history
     kept = [entry for entry in history if entry.kept]

@@ -14,7 +14,7 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 
 from dask_em.errors import DataError, InputError, did_you_mean
-from dask_em.kernel import Survey, survey
+from dask_em.kernel import Holdout, Survey, apart, survey
 from dask_em.mixture import Mixture, MixtureParameters
 from dask_em.reduction import Reducer
 from dask_em.rows import Frame, Rows
@@ -35,8 +35,8 @@ def sample_size(features: int, parameters: int) -> int:
     return max(min(wanted, SAMPLE_BYTES // (8 * features)), 1000)
 
 
-def examine(reducer: Reducer, size: int, seed: int) -> Survey:
-    """Read the data once: count, mean, extremes, a sample of ``size`` rows.
+def examine(reducer: Reducer, size: int, seed: int, holdout: Holdout | None = None) -> Survey:
+    """Read the data once: count, mean, extremes, a sample of ``size`` rows; rows that are held out weigh nothing.
 
     Raises
     ------
@@ -48,7 +48,8 @@ def examine(reducer: Reducer, size: int, seed: int) -> Survey:
     layout = reducer.layout
     first = np.asarray(_first_rows(layout).values, np.float64)
     reference = np.where(np.isfinite(first), first, 0.0).mean(axis=0)
-    result = reducer.total(partial(survey, reference, size, layout.rows, seed, layout.tile_rows))
+    kernel = partial(survey, reference, size, layout.rows, seed, layout.tile_rows)
+    result = reducer.total(kernel if holdout is None else partial(apart, kernel, holdout))
     if result.fault.row >= 0:
         raise DataError(_fault_sentence(result, layout))
     widest = int(np.argmax(np.maximum(-result.extremes.low, result.extremes.high)))

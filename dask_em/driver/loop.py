@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from dask_em.driver.state import Iteration, State, advance, propose
 from dask_em.errors import InternalError
-from dask_em.kernel import summarize
+from dask_em.kernel import Holdout, summarize, summarize_apart
 from dask_em.reduction import Reducer
 
 __all__ = ["iterate", "passes"]
@@ -23,8 +23,17 @@ def iterate(states: Sequence[State], reducer: Reducer) -> Iterator[Iteration]:
         yield from parts
 
 
-def passes(states: Sequence[State], reducer: Reducer) -> Iterator[list[Iteration]]:
-    """Yield all parts of each pass at once; see :func:`iterate`."""
+def passes(
+    states: Sequence[State],
+    reducer: Reducer,
+    holdout: Holdout | None = None,
+    remaining: Callable[[Sequence[State]], list[State]] = list,
+) -> Iterator[list[Iteration]]:
+    """Yield all parts of each pass at once; see :func:`iterate`.
+
+    Rows that are held out are scored, not summed. ``remaining`` sees all states after a pass and may end some.
+    """
+    kernel = summarize if holdout is None else partial(summarize_apart, holdout)
     current, layout = list(states), reducer.layout
     while any(state.running for state in current):
         began = time.perf_counter()
@@ -34,8 +43,8 @@ def passes(states: Sequence[State], reducer: Reducer) -> Iterator[list[Iteration
             for state, proposals in zip(current, wanted, strict=True)
             for model, params in proposals
         )
-        statistics = iter(reducer.total(partial(summarize, prepared, layout.tile_rows)).members)
-        seconds, news, parts = None, reducer.news(), []
+        statistics = iter(reducer.total(partial(kernel, prepared, layout.tile_rows)).members)
+        seconds, news, seen = None, reducer.news(), []
         for member, proposals in enumerate(wanted):
             if not proposals:
                 continue
@@ -45,5 +54,6 @@ def passes(states: Sequence[State], reducer: Reducer) -> Iterator[list[Iteration
             advanced = advance(current[member], gathered)
             seconds = seconds or time.perf_counter() - began
             current[member] = advanced.measured(seconds, layout.nbytes, news)
-            parts.append(Iteration(member, current[member].history[-1], current[member]))
-        yield parts
+            seen.append(member)
+        current = remaining(current)
+        yield [Iteration(member, current[member].history[-1], current[member]) for member in seen]

@@ -11,8 +11,8 @@ __all__ = ["Outcome"]
 class Outcome:
     """How a fit ended.
 
-    ``kind`` is one of converged, max_passes, max_minutes, emptied, collapsed, stopped (by the caller), fixed (no pass
-    was asked for).
+    ``kind`` is one of converged, max_passes, max_minutes, emptied, collapsed, dropped (another model is better),
+    stopped (by the caller), fixed (no pass was asked for).
     """
 
     kind: str

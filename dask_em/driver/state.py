@@ -10,6 +10,7 @@ from typing import Any
 from dask_em._record import record, static
 from dask_em.driver import fates
 from dask_em.driver.acceleration import EM, Method, Point, Verdict
+from dask_em.driver.criteria import Known
 from dask_em.driver.outcome import Outcome
 from dask_em.driver.reseeding import Reseeding
 from dask_em.driver.stopping import CALM, Stopping
@@ -38,6 +39,12 @@ class Entry:
     kept: bool = True  # whether the fit goes on from these parameters: False where an accelerated step fell short
     fate: tuple[str, ...] = ()  # a sentence for each component that fares otherwise than after the pass before
     events: tuple[str, ...] = ()  # what went wrong in the pass and was mended, a sentence each
+    held_out: float = float("nan")  # log-likelihood of rows that no model is fitted to, nats per row; NaN: none are
+
+    @property
+    def entropy(self) -> float:
+        """The mean entropy of the responsibilities, nats per row: log p(X|θ) = Q(θ, θ) + entropy."""
+        return self.objective - (self.q - self.gain)
 
 
 @record
@@ -54,6 +61,8 @@ class State:
     reseeding: Reseeding | None = None  # what it takes to move components that emptied or collapsed; None: keep them
     method: Method = dataclasses.field(default_factory=EM)  # how the next parameters are found
     kept: Point | None = None  # the best parameters so far: what a method that tries others comes back to
+    name: str = static(default="")  # of the model among others
+    foretold: Known | None = None  # what the sample says of all rows, where the fit ended there
 
     @property
     def running(self) -> bool:
@@ -74,6 +83,11 @@ class State:
     def collapsed(self) -> bool:
         """Whether a component has collapsed, so that the objective says little."""
         return fates.COLLAPSED in self.standing
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the fit has ended because another one is better."""
+        return self.outcome is not None and self.outcome.kind == "dropped"
 
     def measured(self, seconds: float, bytes_read: int, events: tuple[str, ...] = ()) -> State:
         """Return the state with the cost and the troubles of its last pass noted."""
@@ -131,6 +145,7 @@ def advance(state: State, statistics: Sequence[MixtureStatistics]) -> State:
         smallest=float(stats.counts.min()),
         left=verdict.left,
         kept=verdict.kept is point,
+        held_out=_held_out(stats),
     )
     before = state.objective
     stepped = dataclasses.replace(
@@ -141,6 +156,11 @@ def advance(state: State, statistics: Sequence[MixtureStatistics]) -> State:
         kept=verdict.kept,
     )
     return _judged(stepped, stats, before, verdict)
+
+
+def _held_out(stats: MixtureStatistics) -> float:
+    score = stats.held_out
+    return score.log_likelihood / score.weight if score and score.weight > 0 else float("nan")
 
 
 def _verdict(state: State, point: Point, stats: MixtureStatistics) -> Verdict:

@@ -21,10 +21,11 @@ from dask_em.driver import Checkpoints, Iteration
 from dask_em.errors import InputError
 from dask_em.estimators.answering import Answering
 from dask_em.estimators.fitted import Fitted, from_attributes, portable, restored, to_sklearn
-from dask_em.estimators.fitting import Start, fitting
+from dask_em.estimators.fitting import fitting
 from dask_em.estimators.given import model_path
 from dask_em.estimators.reading import planned, source_of, table
 from dask_em.estimators.resuming import kept
+from dask_em.estimators.starting import Order, Start
 from dask_em.families import covariance_named
 from dask_em.plan import Plan
 from dask_em.storage import save_record
@@ -203,22 +204,22 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         """
         self._check_parameters()
         previous = self._fitted if self.warm_start and hasattr(self, "_fitted") else None
-        reached = None
+        reached, order, place = None, self._order(previous), kept(checkpoints, resume)
         try:
-            with closing(fitting(self._start(previous), X, sample_weight, client, kept(checkpoints, resume))) as steps:
-                for iteration, best in steps:
-                    reached = best
+            with closing(fitting(order, X, sample_weight, client, place)) as steps:
+                for iteration, newest in steps:
+                    reached = newest
                     if iteration is not None:
                         yield iteration
         finally:
             if reached is not None:
-                self._publish(reached)
+                self._publish(reached.fitted(reached.best))
 
     def plan(self, X: Any, *, sample_weight: Any = None, client: Any = None) -> Plan:
         """Return what one pass over the rows will read, compute and hold; a source of unknown length is counted."""
         self._check_parameters()
         source = source_of(table(X), sample_weight=sample_weight)
-        return planned(source, self._start(None).size(source.schema.features, self.n_init), client)
+        return planned(source, self._order(None).size(source.schema.features), client)
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """Fit, then predict."""
@@ -258,9 +259,10 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
             if isinstance(value, np.ndarray) or value not in available:
                 raise InputError(f"{name}={value!r} is not available yet; leave it at {available[0]!r}")
 
-    def _start(self, previous: Fitted | None) -> Start:
+    def _order(self, previous: Fitted | None) -> Order:
         covariance, random = covariance_named(self.covariance_type), check_random_state(self.random_state)
-        return Start(covariance, self.get_params(), random, previous)
+        settings = self.get_params()
+        return Order((Start(covariance, settings, random, previous),), settings)
 
     def _publish(self, fitted: Fitted) -> None:
         self._fitted = fitted

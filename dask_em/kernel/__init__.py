@@ -1,12 +1,14 @@
 """One slab of rows and prepared models -> what travels up, in tiles of bounded memory."""
 
 from dask_em.kernel import reference
-from dask_em.kernel.passes import Score, compiled_kernel, labels, log_density, responsibilities, score, summarize
+from dask_em.kernel.holdout import Holdout, apart, summarize_apart
+from dask_em.kernel.passes import compiled_kernel, labels, log_density, responsibilities, score, summarize
 from dask_em.kernel.survey import Survey, refuse_faults, survey
 
 __all__ = [
-    "Score",
+    "Holdout",
     "Survey",
+    "apart",
     "compiled_kernel",
     "labels",
     "log_density",
@@ -15,5 +17,6 @@ __all__ = [
     "responsibilities",
     "score",
     "summarize",
+    "summarize_apart",
     "survey",
 ]

@@ -16,15 +16,14 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from dask_em._record import record
 from dask_em.families.factored import FactoredForm
 from dask_em.kernel import reference
 from dask_em.kernel.layout import Packed, Sums, pack, room
 from dask_em.mixture import MixtureStatistics, PreparedMixture
 from dask_em.rows import Rows
-from dask_em.statistics import Joint, Statistics
+from dask_em.statistics import Joint, Score
 
-__all__ = ["Score", "compiled_kernel", "labels", "log_density", "responsibilities", "score", "summarize"]
+__all__ = ["compiled_kernel", "labels", "log_density", "responsibilities", "score", "summarize"]
 
 Array = np.ndarray[Any, Any]
 _PACKED: WeakKeyDictionary[PreparedMixture, Packed] = WeakKeyDictionary()
@@ -124,14 +123,6 @@ def responsibilities(model: PreparedMixture, tile_rows: int, rows: Rows) -> Arra
 def labels(model: PreparedMixture, tile_rows: int, rows: Rows) -> Array:
     """Return the most probable component of each row, (n,) int64."""
     return np.asarray(responsibilities(model, tile_rows, rows).argmax(axis=1), np.int64)
-
-
-@record
-class Score(Statistics):
-    """How well a model explains rows."""
-
-    weight: float
-    log_likelihood: float  # Σ w log p(x), nats
 
 
 def score(model: PreparedMixture, tile_rows: int, rows: Rows) -> Score:

@@ -12,7 +12,7 @@ from dask_em.kernel.reference import tiles
 from dask_em.rows import Rows, Schema
 from dask_em.statistics import Extremes, Fault, Sample, Statistics
 
-__all__ = ["Survey", "refuse_faults", "survey"]
+__all__ = ["Survey", "hashed", "refuse_faults", "survey"]
 
 Array = np.ndarray[Any, Any]
 SURE = 6.0  # standard deviations of slack, so that the threshold lets too few rows through once in 1e9 surveys
@@ -87,13 +87,13 @@ def refuse_faults(schema: Schema, name: str, rows: Rows) -> None:
 
 def _sample(size: int, total: int, seed: int, rows: Rows) -> Sample:
     share = min(1.0, (size + SURE * size**0.5 + SURE**2) / total)
-    hashes = _hashed(rows.index, seed)
+    hashes = hashed(rows.index, seed)
     here = np.flatnonzero((hashes <= np.uint64(share * (2**64 - 2**11))) & (rows.weight > 0))
     values = np.asarray(rows.values[here], np.float64)
     return Sample(size, hashes[here], rows.index[here], values, rows.weight[here]).ordered()
 
 
-def _hashed(index: Array, seed: int) -> Array:
+def hashed(index: Array, seed: int) -> Array:
     """Mix row numbers and the seed into 64 uniform bits (SplitMix64: Steele, Lea and Flood 2014)."""
     z = index.astype(np.uint64) + np.uint64((seed * 0x9E3779B97F4A7C15 + 0xD1B54A32D192ED03) % 2**64)
     for _ in range(2):  # once would leave seeds that differ by little with shifted, not new, numbers

@@ -1,0 +1,77 @@
+"""Of several models in a pass, those that cannot be the best any more are dropped: the others' passes cost less."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from dask_em._record import record
+from dask_em.driver.criteria import Criterion, Known
+from dask_em.driver.outcome import Outcome
+from dask_em.driver.state import State
+
+__all__ = ["Rivals", "known"]
+
+PASSES = 3  # that a model is given at least
+DOUBT = 10  # times what a method sees left to gain: on a ridge it sees too little
+NEAR = 1e-3  # nats per row within which nobody is dropped
+
+
+def known(state: State, rows: float) -> Known | None:
+    """Return what a fit's passes have told, or what the sample has foretold; None: nothing yet.
+
+    ``rows`` is the total weight of the rows that it is fitted to.
+    """
+    kept = [entry for entry in state.history if entry.kept]
+    if not kept:
+        return state.foretold
+    last, parameters = kept[-1], state.model.degrees_of_freedom(state.reached)
+    return Known(last.log_likelihood, last.entropy, last.held_out, parameters, rows)
+
+
+@record
+class Rivals:
+    """How the models of a pass are compared."""
+
+    criterion: Criterion
+    rows: float  # total weight of the rows that they are fitted to
+
+    def value(self, state: State) -> float:
+        """Return the criterion's value of a fit, as far as it has come; infinite where nothing is known."""
+        found = known(state, self.rows)
+        value = math.inf if found is None else self.criterion.value(found)
+        return math.inf if math.isnan(value) else value
+
+    def rank(self, state: State) -> tuple[bool, float]:
+        """Return what sorts fits, the best first: one with a collapsed component says little."""
+        return state.collapsed or state.dropped, self.value(state)
+
+    def remaining(self, states: Sequence[State]) -> list[State]:
+        """Return the states after a pass, those that cannot be the best any more with that as their end."""
+        sure = [s for s in states if not s.collapsed and s.history and (self.criterion.falls or not s.running)]
+        best = min(sure, key=self.value, default=None)
+        return [state if best is None or state is best else self._judged(state, best) for state in states]
+
+    def _judged(self, state: State, best: State) -> State:
+        found = known(state, self.rows)
+        if not state.running or len(state.history) < PASSES or found is None:
+            return state
+        hoped, reached = self.criterion.value(found.hoping(_left(state) + NEAR)), self.value(best)
+        if not hoped > reached:
+            return state
+        name = self.criterion.title
+        told = (
+            f"Dropped after {len(state.history)} passes: its {name} cannot be expected below {hoped:,.6g}, and that "
+            f"of {best.name or 'another start'} is {reached:,.6g}."
+        )
+        return dataclasses.replace(state, outcome=Outcome("dropped", told))
+
+
+def _left(state: State) -> float:
+    """Return how many nats per row a fit may still gain, generously."""
+    last, kept = state.history[-1], [entry.objective for entry in state.history if entry.kept]
+    if not math.isnan(last.left):
+        return DOUBT * last.left
+    rise = kept[-1] - kept[-2] if len(kept) > 1 else math.inf
+    return max(rise, 0.0) * (state.stopping.max_passes - last.number)  # EM's rises shrink
