@@ -42,7 +42,7 @@ def warmed(
     fitted = iter(_fitted(states, sample, size))
     chosen: list[State] = []
     for group in groups:
-        chosen += _chosen(group, [next(fitted) for _ in group], len(sample.values), survey.rows)
+        chosen += _chosen(group, [next(fitted) for _ in group], survey)
     told = f"{len(states)} start(s) were fitted to a sample of {len(sample.values):,} rows; {len(chosen)} go on"
     logger.info(told, extra={"event": "sample fitted", "starts": len(states), "rows": len(sample.values)})
     return _contenders(chosen, sample, rivals) if drop and len(groups) > 1 else chosen
@@ -60,34 +60,34 @@ def _fitted(states: Sequence[State], sample: Sample, size: ModelSize) -> list[St
     return fitted
 
 
-def _chosen(group: Sequence[State], fitted: Sequence[State], sample: int, rows: int) -> list[State]:
+def _chosen(group: Sequence[State], fitted: Sequence[State], survey: Survey) -> list[State]:
     """Return a model's best start, and those near it that have come to another optimum."""
     order = sorted(range(len(fitted)), key=lambda i: _rank(fitted[i]), reverse=True)
     best = fitted[order[0]]
     others = [i for i in order[1:] if SAME < best.objective - fitted[i].objective < NEAR and not fitted[i].collapsed]
-    return [_onward(group[i], fitted[i], sample, rows) for i in sorted([order[0], *others[: SECOND - 1]])]
+    return [_onward(group[i], fitted[i], survey) for i in sorted([order[0], *others[: SECOND - 1]])]
 
 
 def _rank(state: State) -> tuple[bool, float]:
     return not state.collapsed, state.objective
 
 
-def _onward(state: State, fitted: State, sample: int, rows: int) -> State:
+def _onward(state: State, fitted: State, survey: Survey) -> State:
     """Return a state that begins anew where one over the sample has ended."""
-    foretold = None if fitted.collapsed else _foretold(fitted, sample, rows)
+    foretold = None if fitted.collapsed else _foretold(fitted, survey)
     return dataclasses.replace(state, params=fitted.reached, method=fitted.method.carried(), foretold=foretold)
 
 
-def _foretold(fitted: State, sample: int, rows: int) -> Known | None:
+def _foretold(fitted: State, survey: Survey) -> Known | None:
     """Return what a fit of the sample says of one of all rows.
 
     A fit of n rows explains them better by ν/2n nats per row than the best of the family explains all others, and the
     others worse by as much (Akaike 1974).
     """
-    found = known(fitted, rows)
+    found = known(fitted, survey.weight)
     if found is None:
         return None
-    here, there = found.parameters / (2 * sample), found.parameters / (2 * rows)
+    here, there = found.parameters / (2 * len(survey.sample.values)), found.parameters / (2 * survey.rows)
     level = found.log_likelihood - here
     return dataclasses.replace(found, log_likelihood=level + there, held_out=level - there)
 
@@ -112,9 +112,10 @@ def _judged(state: State, best: State, rivals: Rivals, margin: float) -> State:
     hoped, reached = rivals.criterion.value(state.foretold.hoping(margin)), rivals.value(best)
     if not hoped > reached:
         return state
-    told = (
-        f"Dropped on the sample: its {rivals.criterion.title} over all rows is foretold as {hoped:,.6g} at the least, "
-        f"and that of {best.name} as {reached:,.6g}."
+    title, told = rivals.criterion.title, rivals.criterion.told
+    sentence = (
+        f"Dropped on the sample: its {title} over all rows is foretold as {told(hoped)} at the least, and that of "
+        f"{best.name} as {told(reached)}."
     )
-    logger.info("%s: %s", state.name, told, extra={"event": "model dropped", "model": state.name})
-    return dataclasses.replace(state, outcome=Outcome("dropped", told))
+    logger.info("%s: %s", state.name, sentence, extra={"event": "model dropped", "model": state.name})
+    return dataclasses.replace(state, outcome=Outcome("dropped", sentence))
