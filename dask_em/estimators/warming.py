@@ -9,9 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from dask_em.driver import Known, Outcome, Rivals, State, Stopping, iterate, known
+from dask_em.driver.split_merge import improved
 from dask_em.execution import open_reducer
 from dask_em.kernel import Survey, log_density
 from dask_em.plan import ModelSize, plan
+from dask_em.reduction import Reducer
 from dask_em.rows import Rows
 from dask_em.statistics import Sample
 from dask_em.storage import Weighted, open_source
@@ -39,37 +41,44 @@ def warmed(
     sample, states = survey.sample, [state for group in groups for state in group]
     if survey.rows < WORTH * len(sample.values):
         return states
-    fitted = iter(_fitted(states, sample, size))
-    chosen: list[State] = []
-    for group in groups:
-        chosen += _chosen(group, [next(fitted) for _ in group], survey)
+    order = np.argsort(sample.index)
+    source = Weighted(open_source(sample.values[order]), sample.weight[order])
+    with open_reducer(plan(source, source.atoms(), size).layout, once=True) as reducer:
+        fitted = iter(_fitted(states, reducer))
+        pairs = [sorted(zip([next(fitted) for _ in group], group, strict=True), key=_rank) for group in groups]
+        best = [ranked[0][0] for ranked in pairs]
+        moved = improved(best, reducer, sample.values, sample.weight)
+    chosen = [
+        state
+        for ranked, (was, now) in zip(pairs, zip(best, moved, strict=True), strict=True)
+        for state in _chosen(ranked if now is was else [(now, ranked[0][1]), *ranked], survey)
+    ]
     told = f"{len(states)} start(s) were fitted to a sample of {len(sample.values):,} rows; {len(chosen)} go on"
     logger.info(told, extra={"event": "sample fitted", "starts": len(states), "rows": len(sample.values)})
     return _contenders(chosen, sample, rivals) if drop and len(groups) > 1 else chosen
 
 
-def _fitted(states: Sequence[State], sample: Sample, size: ModelSize) -> list[State]:
+def _fitted(states: Sequence[State], reducer: Reducer) -> list[State]:
     """Return the states as fits of the sample have left them."""
-    order = np.argsort(sample.index)
-    source = Weighted(open_source(sample.values[order]), sample.weight[order])
     stopping = Stopping(TOLERANCE, max_passes=PASSES)
     fitted = [dataclasses.replace(state, stopping=stopping, reseeding=None) for state in states]
-    with open_reducer(plan(source, source.atoms(), size).layout, once=True) as reducer:
-        for iteration in iterate(fitted, reducer):
-            fitted[iteration.member] = iteration.state
+    for iteration in iterate(fitted, reducer):
+        fitted[iteration.member] = iteration.state
     return fitted
 
 
-def _chosen(group: Sequence[State], fitted: Sequence[State], survey: Survey) -> list[State]:
-    """Return a model's best start, and those near it that have come to another optimum."""
-    order = sorted(range(len(fitted)), key=lambda i: _rank(fitted[i]), reverse=True)
-    best = fitted[order[0]]
-    others = [i for i in order[1:] if SAME < best.objective - fitted[i].objective < NEAR and not fitted[i].collapsed]
-    return [_onward(group[i], fitted[i], survey) for i in sorted([order[0], *others[: SECOND - 1]])]
+def _rank(pair: tuple[State, State]) -> tuple[bool, float]:
+    return pair[0].collapsed, -pair[0].objective
 
 
-def _rank(state: State) -> tuple[bool, float]:
-    return not state.collapsed, state.objective
+def _chosen(ranked: Sequence[tuple[State, State]], survey: Survey) -> list[State]:
+    """Return a model's best start, and those near it that have come to another optimum.
+
+    Each is given as its fit of the sample and its beginning, the best first.
+    """
+    (best, _), *others = ranked
+    near = [pair for pair in others if SAME < best.objective - pair[0].objective < NEAR and not pair[0].collapsed]
+    return [_onward(state, fitted, survey) for fitted, state in [ranked[0], *near[: SECOND - 1]]]
 
 
 def _onward(state: State, fitted: State, survey: Survey) -> State:
