@@ -121,7 +121,8 @@ def _best(states: Sequence[State], names: tuple[str, ...] | None, weight: float,
     """Return what the best start has come to; a dead component's objective says little."""
     state = max(states, key=lambda s: (not s.collapsed, s.objective))
     outcome = state.outcome or budget.outcome()
-    return Fitted(state.model, state.frame, state.reached, names, weight, state.history, outcome, environment())
+    ended = state.model, state.frame, state.reached, names, weight, state.history, outcome
+    return Fitted(*ended, environment(), state.statistics)
 
 
 def _now(start: Start, reducer: Reducer, size: ModelSize) -> Checkpoint:

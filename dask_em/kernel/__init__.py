@@ -1,13 +1,17 @@
 """One slab of rows and prepared models -> what travels up, in tiles of bounded memory."""
 
 from dask_em.kernel import reference
+from dask_em.kernel.judging import Judged, judge
 from dask_em.kernel.passes import Score, compiled_kernel, labels, log_density, responsibilities, score, summarize
-from dask_em.kernel.survey import Survey, refuse_faults, survey
+from dask_em.kernel.survey import LARGEST, Survey, refuse_faults, survey
 
 __all__ = [
+    "LARGEST",
+    "Judged",
     "Score",
     "Survey",
     "compiled_kernel",
+    "judge",
     "labels",
     "log_density",
     "reference",
