@@ -149,6 +149,29 @@ def test_rows_that_keep_coming_are_learned_from() -> None:
     assert best - model.score(ALL) < (best - before) / 4
 
 
+@every_covariance
+def test_a_model_is_always_the_m_step_of_its_sums(covariance_type: str) -> None:
+    settings = {"covariance_type": covariance_type, "n_components": 5, "tol": 1e-9, "init_params": "random"}
+    whole = mixture(**settings).fit(OLD)
+    check_sums(whole)
+    stopped = next(entry.number for entry in whole.history_ if not entry.kept)  # its sums are left behind
+    model = mixture(**settings)
+    for iteration in model.iterate(OLD):
+        if iteration.entry.number == stopped:
+            break
+    check_sums(model)
+    check_sums(model.partial_fit(NEW[:500]))
+    check_sums(model.partial_fit(NEW[500:]))
+
+
+def check_sums(model: GaussianMixture) -> None:
+    fitted = model._fitted
+    step = fitted.model.maximize(fitted.statistics, fitted.params)
+    np.testing.assert_array_equal(step.weights, fitted.params.weights)
+    np.testing.assert_array_equal(step.components.means, fitted.params.components.means)
+    np.testing.assert_array_equal(step.components.covariances, fitted.params.components.covariances)
+
+
 def test_what_it_says_of_itself() -> None:
     model = mixture().fit(OLD)
     passes_made, score, earlier = model.n_iter_, model.score(NEW), model.history_
