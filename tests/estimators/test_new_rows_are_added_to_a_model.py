@@ -313,11 +313,12 @@ def test_a_regularization_of_today_is_that_of_the_update() -> None:
     np.testing.assert_allclose(difference, np.tile(2.0 * np.eye(4), (3, 1, 1)), atol=1e-10)
 
 
-def test_the_extent_of_the_data_grows_with_it() -> None:
-    model = mixture().fit(OLD).partial_fit(NEW + 1000)
-    half = (np.concatenate([OLD, NEW + 1000]).max(axis=0) - np.concatenate([OLD, NEW + 1000]).min(axis=0)) / 2
-    np.testing.assert_allclose(model._fitted.params.components.extent, half**2, rtol=0.05)
-    assert (model._fitted.params.components.extent <= half**2).all()
+@pytest.mark.parametrize("new", [NEW + 1000, NEW / 1000], ids=["wider", "narrower"])
+def test_the_extent_is_that_of_all_rows(new: Any) -> None:
+    found = mixture().fit(OLD).partial_fit(new)._fitted.params.components.extent
+    half = np.ptp(np.concatenate([OLD, new]), axis=0) / 2
+    np.testing.assert_allclose(found, half**2, rtol=0.05)
+    assert (found <= half**2 * (1 + 1e-12)).all()
 
 
 def test_an_update_of_a_model_that_moves_a_component_waits_for_its_next_pass() -> None:
