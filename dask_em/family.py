@@ -27,6 +27,7 @@ __all__ = [
     "ProductForm",
     "ProductStatistics",
     "inner",
+    "translate",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -96,6 +97,13 @@ class Family(ABC, Generic[P, S]):
         """Return the parameters that maximise Q given the statistics; ``params`` are the ones they came from."""
 
     @abstractmethod
+    def translate(self, stats: S, params: P) -> S:
+        """Return the same sums about the reference that ``params`` give: only sums about one reference can be added.
+
+        Sums that have no reference are as they were.
+        """
+
+    @abstractmethod
     def collapsed(self, params: P) -> Array:
         """Say which components, (k,) bool, have too few distinct rows left for their likelihood to have a maximum."""
 
@@ -126,6 +134,10 @@ class FeatureMap(ABC):
     @abstractmethod
     def build(self, arrays: Arrays, x: Array, out: Array) -> None:
         """Fill ``out`` (P, n) from ``x`` (d, n); ``out[0]`` is 1 and ``out[1:1+d]`` is ``x`` already."""
+
+    @abstractmethod
+    def translate(self, products: Array, shifts: Array) -> Array:
+        """Return Σ r φ(x + shift_k), (k, P), of products Σ r φ(x), (k, P), and shifts (k, d)."""
 
 
 @record
@@ -196,6 +208,21 @@ def inner(stats: ProductStatistics, form: ProductForm) -> float:
     if form.shared is not None and stats.shared is not None:
         value -= 0.5 * float((form.shared * stats.shared).sum())
     return value
+
+
+def translate(stats: ProductStatistics, features: FeatureMap, reference: Array) -> ProductStatistics:
+    """Return the sums about another reference, (k, d) in the frame.
+
+    It costs digits where the references are many standard deviations of a component apart, as sums about an origin do
+    that lies so far from it.
+    """
+    before = np.zeros_like(reference) if stats.reference is None else stats.reference
+    shifts, d = before - reference, reference.shape[1]
+    products = features.translate(stats.products, shifts)
+    shared = stats.shared
+    if shared is not None:  # Σ_k Σ r (x + s)(x + s)ᵀ
+        shared = shared + stats.products[:, 1 : 1 + d].T @ shifts + shifts.T @ products[:, 1 : 1 + d]
+    return ProductStatistics(products, shared, stats.centre, reference)
 
 
 class ProductFamily(Family[P, ProductStatistics]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -118,6 +119,10 @@ class Mixture(Generic[F]):
         return MixtureParameters(
             self.weights.maximize(stats.counts), self.components.maximize(stats.components, params.components)
         )
+
+    def translate(self, stats: MixtureStatistics, params: MixtureParameters) -> MixtureStatistics:
+        """Return the same sums about the reference that ``params`` give, to be added to others about it."""
+        return dataclasses.replace(stats, components=self.components.translate(stats.components, params.components))
 
     def emptied(self, params: MixtureParameters) -> Array:
         """Say which components have no rows left, (k,) bool."""

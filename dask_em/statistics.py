@@ -66,6 +66,7 @@ class Joint(Statistics):
 class Score(Statistics):
     """How well a model explains rows."""
 
+    rows: int
     weight: float
     log_likelihood: float  # Σ w log p(x), nats
 

@@ -114,6 +114,20 @@ class FamilyLaws:
         assert np.isclose(one.log_likelihood, other.log_likelihood, rtol=1e-12)
         _close(case.model.maximize(one, params), case.model.maximize(other, params), 1e-9)
 
+    def test_sums_can_be_moved_to_another_reference(self, case: Case) -> None:
+        """They then add to those gathered there, call for the same parameters, and can be moved back."""
+        rows, model = case.rows(), case.model
+        frame, params = case.begin(rows)
+        other = case.begin(rows, seed=2)[1]
+        stats = case.pass_over(rows, frame, params)
+        moved = model.translate(stats, other)
+        sums = moved + model.translate(case.pass_over(rows, frame, other), other)
+        assert sums.rows == 2 * len(rows)
+        _close(model.maximize(moved, params), model.maximize(stats, params), 1e-9)
+        _close(model.translate(moved, params), model.translate(stats, params))
+        if case.family.geometry() is not None:
+            assert np.isclose(model.q(moved, params), model.q(stats, params), rtol=1e-11)
+
     def test_the_objective_never_falls(self, case: Case) -> None:
         """An EM step does not lower log-likelihood plus log-prior."""
         if case.rises:

@@ -20,7 +20,7 @@ def summary_of(model: GaussianMixture, seconds: float | None = None) -> Summary:
         weights=model.weights_.tolist(),
         columns=model.n_features_in_,
         names=None if names is None else names.tolist(),
-        rows=(last.rows or None) if last else None,
+        rows=model.n_samples_seen_ or (last.rows if last else None) or None,
         log_likelihood=last.log_likelihood if last else None,
         bic=model.bic_ if last and model.bic_ == model.bic_ else None,
         passes=len(model.history_) if last else None,

@@ -14,19 +14,18 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 
 from dask_em.errors import DataError, InputError, did_you_mean
-from dask_em.kernel import Holdout, Survey, apart, survey
+from dask_em.kernel import LARGEST, Holdout, Judged, Survey, apart, survey
 from dask_em.mixture import Mixture, MixtureParameters
 from dask_em.reduction import Reducer
 from dask_em.rows import Frame, Rows
 from dask_em.storage.blocks import Layout, Reader
 
-__all__ = ["STARTS", "examine", "require_rows", "sample_size", "starts"]
+__all__ = ["STARTS", "examine", "require_rows", "require_sound", "sample_size", "starts"]
 
 Array = np.ndarray[Any, Any]
 PEEK = 4096  # rows whose mean is the reference of pass 0
 SAMPLE_ROWS, SAMPLE_BYTES = 20_000, 64 * 2**20
 ROWS_PER_PARAMETER = 10
-LARGEST = 1e140  # of a value: sums of squares stay finite
 
 
 def sample_size(features: int, parameters: int) -> int:
@@ -50,6 +49,12 @@ def examine(reducer: Reducer, size: int, seed: int, holdout: Holdout | None = No
     reference = np.where(np.isfinite(first), first, 0.0).mean(axis=0)
     kernel = partial(survey, reference, size, layout.rows, seed, layout.tile_rows)
     result = reducer.total(kernel if holdout is None else partial(apart, kernel, holdout))
+    require_sound(result, layout)
+    return result
+
+
+def require_sound(result: Survey | Judged, layout: Layout) -> None:
+    """Refuse rows that no model can be fitted to; see :func:`examine` for the errors."""
     if result.fault.row >= 0:
         raise DataError(_fault_sentence(result, layout))
     widest = int(np.argmax(np.maximum(-result.extremes.low, result.extremes.high)))
@@ -61,10 +66,9 @@ def examine(reducer: Reducer, size: int, seed: int, holdout: Holdout | None = No
         )
     if not result.weight > 0:
         raise InputError(f"all weights of {layout.source.name} are zero; give at least one row a positive weight")
-    return result
 
 
-def _fault_sentence(result: Survey, layout: Layout) -> str:
+def _fault_sentence(result: Survey | Judged, layout: Layout) -> str:
     fault = result.fault
     block = next(b for b in reversed(layout.blocks) if b.first <= fault.row)
     at = block.first

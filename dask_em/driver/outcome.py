@@ -12,7 +12,7 @@ class Outcome:
     """How a fit ended.
 
     ``kind`` is one of converged, max_passes, max_minutes, emptied, collapsed, dropped (another model is better),
-    stopped (by the caller), fixed (no pass was asked for).
+    stopped (by the caller), fixed (no pass was asked for), updated (with new rows).
     """
 
     kind: str

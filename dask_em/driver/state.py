@@ -80,6 +80,11 @@ class State:
         return self.params if self.kept is None else self.kept.step
 
     @property
+    def statistics(self) -> MixtureStatistics | None:
+        """The sums that ``reached`` is the M-step of; None where no pass was made since the start or a jump."""
+        return None if self.kept is None else self.kept.statistics
+
+    @property
     def collapsed(self) -> bool:
         """Whether a component has collapsed, so that the objective says little."""
         return fates.COLLAPSED in self.standing
@@ -132,7 +137,7 @@ def advance(state: State, statistics: Sequence[MixtureStatistics]) -> State:
         raise InternalError(f"the objective of pass {number} is {objective}; please report the data's shape")
     new = model.maximize(stats, old)
     q = model.q(stats, new)
-    point = Point(old, new, objective, q - model.q(stats, old))
+    point = Point(old, new, objective, q - model.q(stats, old), stats)
     verdict = _verdict(state, point, stats)
     entry = Entry(
         number=number,

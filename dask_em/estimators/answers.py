@@ -18,7 +18,7 @@ from dask_em.rows import Rows, Schema
 from dask_em.statistics import Manifest
 from dask_em.storage import ArraySink, Source, open_sink
 
-__all__ = ["QUESTIONS", "answer", "draw", "total", "write_answer"]
+__all__ = ["QUESTIONS", "answer", "draw", "opened", "total", "write_answer"]
 
 Array = np.ndarray[Any, Any]
 CHUNK_ROWS = 65_536  # of a Zarr array of predictions; blocks are cut on it
@@ -46,7 +46,8 @@ def _question(what: str) -> Question:
     return QUESTIONS[str(what)]
 
 
-def _opened(fitted: Fitted, data: Any, sample_weight: Any = None) -> Source:
+def opened(fitted: Fitted, data: Any, sample_weight: Any = None) -> Source:
+    """Return the source of rows for a model; InputError where they do not have its columns."""
     source = source_of(table(data), fitted.names, sample_weight)
     expected, found = fitted.params.components.means.shape[1], source.schema.features
     if found != expected:
@@ -59,7 +60,7 @@ def _opened(fitted: Fitted, data: Any, sample_weight: Any = None) -> Source:
 
 def answer(fitted: Fitted, data: Any, what: str) -> Any:
     """Return labels (n,), responsibilities (n, k) or log-densities (n,), nats: NumPy for data in memory, else lazy."""
-    question, source = _question(what), _opened(fitted, data)
+    question, source = _question(what), opened(fitted, data)
     width = len(fitted.params.weights) if question.wide else None
     ask = partial(question.kernel, fitted.prepare(), fitted.size.tile_rows)
     if is_lazy(data):
@@ -75,7 +76,7 @@ def answer(fitted: Fitted, data: Any, what: str) -> Any:
 
 def write_answer(fitted: Fitted, data: Any, destination: str, what: str = "labels", client: Any = None) -> Manifest:
     """Stream predictions to a Zarr array (``.zarr``) or a Parquet folder (``.parquet``), committed last."""
-    question, source = _question(what), _opened(fitted, data)
+    question, source = _question(what), opened(fitted, data)
     k = len(fitted.params.weights)
     names = tuple(f"responsibility_{i}" for i in range(k)) if question.wide else (what.removesuffix("s"),)
     ask = partial(question.kernel, fitted.prepare(), fitted.size.tile_rows)
@@ -87,7 +88,7 @@ def write_answer(fitted: Fitted, data: Any, destination: str, what: str = "label
 
 def total(fitted: Fitted, data: Any, sample_weight: Any = None, client: Any = None) -> tuple[float, float]:
     """Return the log-likelihood of all rows in nats, and their total weight."""
-    source = _opened(fitted, data, sample_weight)
+    source = opened(fitted, data, sample_weight)
     with reading(source, fitted.size, client, once=True) as reducer:
         ask = partial(kernel.score, fitted.prepare(), fitted.size.tile_rows)
         score = reducer.total(partial(_checked, source.schema, source.name, ask))

@@ -13,7 +13,7 @@ from dask_em.driver import Entry, Outcome
 from dask_em.errors import DataError
 from dask_em.estimators.given import numbers
 from dask_em.families import Gaussian, GaussianParameters, covariance_named
-from dask_em.mixture import Free, Mixture, MixtureParameters, PreparedMixture
+from dask_em.mixture import Free, Mixture, MixtureParameters, MixtureStatistics, PreparedMixture
 from dask_em.plan import ModelSize
 from dask_em.rows import Frame
 
@@ -34,6 +34,7 @@ class Fitted:
     history: tuple[Entry, ...]
     outcome: Outcome
     environment: str = ""  # the arithmetic that it was fitted with: versions, kind of CPU
+    statistics: MixtureStatistics | None = None  # the sums that the parameters are the M-step of, where they are known
 
     @property
     def size(self) -> ModelSize:
@@ -46,6 +47,13 @@ class Fitted:
         for entry in self.history:
             bounds.append(entry.log_likelihood if entry.kept or not bounds else bounds[-1])
         return bounds
+
+    def bic(self) -> float:
+        """Return the BIC of the last lower bound; NaN where the last pass did not see all rows."""
+        bounds = self.lower_bounds() or [float("-inf")]
+        if self.outcome.kind == "updated":
+            return float("nan")
+        return -2 * bounds[-1] * self.rows + self.model.degrees_of_freedom(self.params) * float(np.log(self.rows))
 
     def prepare(self) -> PreparedMixture:
         """Return what a tile needs to be judged by: plain densities in float64, whatever the fit computed with."""

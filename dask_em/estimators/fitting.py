@@ -20,7 +20,7 @@ from dask_em.estimators.resuming import Kept, begun_with, data_digest, resumed
 from dask_em.estimators.starting import Begun, Order, begin, spanning
 from dask_em.execution import environment
 from dask_em.families import Covariance, Gaussian, GaussianParameters
-from dask_em.mixture import Free, Mixture, MixtureParameters
+from dask_em.mixture import Free, Mixture, MixtureParameters, MixtureStatistics
 from dask_em.plan import ModelSize, Plan
 from dask_em.reduction import Reducer
 
@@ -44,7 +44,15 @@ class Reached:
     def fitted(self, state: State) -> Fitted:
         """Return a state as a fitted mixture."""
         outcome, rows = state.outcome or self.budget.outcome(), self.rivals.rows
-        return Fitted(state.model, state.frame, state.reached, self.names, rows, state.history, outcome, environment())
+        ended = state.model, state.frame, state.reached, self.names, rows, state.history, outcome
+        return Fitted(*ended, environment(), _fitted_alone(state.statistics))
+
+
+def _fitted_alone(stats: MixtureStatistics | None) -> MixtureStatistics | None:
+    """Return the sums of the rows that are fitted, without those that are held out."""
+    if stats is None or stats.held_out is None:
+        return stats
+    return dataclasses.replace(stats, rows=stats.rows - stats.held_out.rows, held_out=None)
 
 
 def fitting(

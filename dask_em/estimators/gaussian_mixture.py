@@ -26,6 +26,7 @@ from dask_em.estimators.given import model_path
 from dask_em.estimators.reading import planned, source_of, table
 from dask_em.estimators.resuming import kept
 from dask_em.estimators.starting import Order, Start
+from dask_em.estimators.updating import Updating
 from dask_em.families import covariance_named
 from dask_em.plan import Plan
 from dask_em.storage import save_record
@@ -46,7 +47,7 @@ NEW = {
 CONSTRAINTS = SklearnGaussianMixture._parameter_constraints | NEW  # noqa: SLF001  # the same errors
 
 
-class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class GaussianMixture(Answering, Updating, DensityMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Gaussian mixture fitted by expectation–maximisation, out of core and on a cluster.
 
     Parameters and attributes have the names and meanings of :class:`sklearn.mixture.GaussianMixture`; ``fit`` takes a
@@ -95,15 +96,19 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         (k,), (k, d), and three times the shape of the covariance type.
     converged_ : bool
     n_iter_ : int
-        Passes of the best start, pass 0 not counted.
+        Passes of the best start, pass 0 not counted, and one for each ``partial_fit``.
     lower_bound_, lower_bounds_ : float, list of float
-        Log-likelihood, nats per row, of the parameters that went into the last pass, into each pass.
+        Log-likelihood, nats per row, of the parameters that went into the last pass, into each pass: of the rows that
+        the pass read, which are the new ones alone in ``partial_fit``.
     history_ : tuple of Entry
         One entry a pass: log-likelihood per row, gain, Q, largest change, fate of components, seconds, bytes read.
     outcome_ : Outcome
         How the fit ended, in a sentence.
     bic_ : float
-        BIC of ``lower_bound_`` on the rows of the fit: known without a further read, unlike :meth:`bic`.
+        BIC of ``lower_bound_`` on the rows of the fit: known without a further read, unlike :meth:`bic`. NaN after
+        ``partial_fit``, where no pass has read all rows.
+    n_samples_seen_ : int
+        Rows in the sums that the model is the M-step of, which ``partial_fit`` adds to; 0 where it has none.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -281,7 +286,8 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         self.converged_, self.n_iter_ = fitted.outcome.converged, len(fitted.history)
         self.lower_bounds_ = fitted.lower_bounds()
         self.lower_bound_ = self.lower_bounds_[-1] if self.lower_bounds_ else float("-inf")
-        self.bic_ = -2 * self.lower_bound_ * fitted.rows + self._n_parameters() * float(np.log(fitted.rows))
+        self.bic_ = fitted.bic()
+        self.n_samples_seen_ = fitted.statistics.rows if fitted.statistics else 0
         self.n_features_in_ = components.means.shape[1]
         if fitted.names is not None:
             self.feature_names_in_ = np.array(fitted.names, dtype=object)

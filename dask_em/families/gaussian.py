@@ -13,7 +13,7 @@ from dask_em._record import record
 from dask_em.families.covariances import Covariance, Full
 from dask_em.families.factored import FactoredForm
 from dask_em.families.factors import least_variances, upper_factor
-from dask_em.family import EMPTY, Geometry, ProductFamily, ProductForm, ProductStatistics, inner
+from dask_em.family import EMPTY, Geometry, ProductFamily, ProductForm, ProductStatistics, inner, translate
 from dask_em.parameters import Parameters
 from dask_em.rows import Frame, Rows
 
@@ -162,6 +162,9 @@ class Gaussian(ProductFamily[GaussianParameters]):
         means = np.where(empty[:, None], params.means, means)
         narrowest = np.minimum(narrowest, self.covariance.diagonals(covariances, *means.shape))
         return GaussianParameters(means, covariances, empty | singular, extent, narrowest)
+
+    def translate(self, stats: ProductStatistics, params: GaussianParameters) -> ProductStatistics:
+        return translate(stats, self.covariance.feature_map, params.means)
 
     def _bounds(self, params: GaussianParameters) -> tuple[Array, Array]:
         """Return the data's extent (d,) and the smallest variances so far (k, d)."""

@@ -60,6 +60,9 @@ class Poisson(ProductFamily[PoissonParameters]):
         rates = stats.products[:, 1:] / np.where(empty, 1.0, stats.counts)[:, None]
         return PoissonParameters(np.where(empty[:, None], params.rates, _sound(rates)))
 
+    def translate(self, stats: ProductStatistics, params: PoissonParameters) -> ProductStatistics:
+        return stats  # counts are summed about zero
+
     def collapsed(self, params: PoissonParameters) -> Array:
         return np.zeros(len(params.rates), np.bool_)  # its likelihood is bounded
 

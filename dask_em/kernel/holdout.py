@@ -43,11 +43,12 @@ def summarize_apart(holdout: Holdout, models: tuple[PreparedMixture, ...], tile_
     """Return the statistics of each model over the rows that it is fitted to, and its score on the others."""
     held = holdout.holds(rows)
     training, others = _chosen(rows, ~held), _chosen(rows, held)
-    found = zip(models, summarize(models, tile_rows, training).members, strict=True)
+    count = int(held.sum())
+    scores = (dataclasses.replace(score(model, tile_rows, others), rows=count) for model in models)
     return Joint(
         tuple(
-            dataclasses.replace(stats, rows=len(rows), held_out=score(model, tile_rows, others))
-            for model, stats in found
+            dataclasses.replace(stats, rows=len(rows), held_out=held_out)
+            for stats, held_out in zip(summarize(models, tile_rows, training).members, scores, strict=True)
         )
     )
 

@@ -128,4 +128,4 @@ def labels(model: PreparedMixture, tile_rows: int, rows: Rows) -> Array:
 def score(model: PreparedMixture, tile_rows: int, rows: Rows) -> Score:
     """Return the log-likelihood of a slab and its weight."""
     weight = rows.arrays.back(rows.weight)
-    return Score(float(weight.sum()), float(weight @ log_density(model, tile_rows, rows)))
+    return Score(len(rows), float(weight.sum()), float(weight @ log_density(model, tile_rows, rows)))

@@ -12,9 +12,10 @@ from dask_em.kernel.reference import tiles
 from dask_em.rows import Rows, Schema
 from dask_em.statistics import Extremes, Fault, Sample, Statistics
 
-__all__ = ["Survey", "hashed", "refuse_faults", "survey"]
+__all__ = ["LARGEST", "Survey", "extremes", "fault", "hashed", "refuse_faults", "survey"]
 
 Array = np.ndarray[Any, Any]
+LARGEST = 1e140  # of a value: sums of squares stay finite
 SURE = 6.0  # standard deviations of slack, so that the threshold lets too few rows through once in 1e9 surveys
 
 
@@ -57,14 +58,20 @@ def _tile(reference: Array, size: int, total: int, seed: int, rows: Rows) -> Sur
         len(rows),
         float(rows.weight.sum()),
         sums,
-        Extremes(rows.values.min(axis=0).astype(np.float64), rows.values.max(axis=0).astype(np.float64)),
-        _fault(rows),
+        extremes(rows),
+        fault(rows),
         _sample(size, total, seed, rows),
         reference,
     )
 
 
-def _fault(rows: Rows) -> Fault:
+def extremes(rows: Rows) -> Extremes:
+    """Return the smallest and largest value of each column; NaN where a column has one."""
+    return Extremes(rows.values.min(axis=0).astype(np.float64), rows.values.max(axis=0).astype(np.float64))
+
+
+def fault(rows: Rows) -> Fault:
+    """Return the first value or weight that cannot be used."""
     bad_values = ~np.isfinite(rows.values)
     bad = bad_values.any(axis=1) | ~(np.isfinite(rows.weight) & (rows.weight >= 0))
     if not bad.any():
@@ -79,10 +86,10 @@ def _fault(rows: Rows) -> Fault:
 
 def refuse_faults(schema: Schema, name: str, rows: Rows) -> None:
     """Raise DataError where a value is NaN or infinite, naming the first place."""
-    fault = _fault(rows)
-    if fault.row >= 0:
-        what = schema.column(fault.column) if fault.column >= 0 else "the weights"
-        raise DataError(f"{fault.kind} in {what} of {name} at row {fault.row}; remove or impute such rows first")
+    found = fault(rows)
+    if found.row >= 0:
+        what = schema.column(found.column) if found.column >= 0 else "the weights"
+        raise DataError(f"{found.kind} in {what} of {name} at row {found.row}; remove or impute such rows first")
 
 
 def _sample(size: int, total: int, seed: int, rows: Rows) -> Sample:

@@ -84,6 +84,13 @@ def test_show_with_a_summary(run, call):
         assert load(run / "model.npz").outcome_.sentence in told
 
 
+def test_show_with_all_rows_of_a_model_that_was_updated(run, call):
+    load(run / "model.npz").partial_fit(np.load("rows.npy")[:200]).save("updated.npz")
+    told = call(["show", "updated.npz"]).stdout
+    assert "of 1,200 rows of 2 columns.\nUpdated with 200 rows, whose sums were added to those of the 1,000" in told
+    assert "BIC" not in told
+
+
 def test_schema_with_the_schema_of_configs(call):
     assert json.loads(call(["schema"]).stdout) == json.loads(json_schema())
 

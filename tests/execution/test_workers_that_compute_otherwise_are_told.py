@@ -109,7 +109,7 @@ def test_a_fit_records_its_environment_and_a_file_keeps_it(tmp_path: Path) -> No
     model = GaussianMixture(2, random_state=0).fit(np.random.default_rng(0).standard_normal((200, 2)))
     assert model._fitted.environment == environment()
     elsewhere = dataclasses.replace(model._fitted, environment="machine z80")
-    model._publish(elsewhere)
+    model.published(elsewhere)
     model.save(tmp_path / "model.npz")
     again = dask_em.load(tmp_path / "model.npz")
     assert again._fitted.environment == "machine z80"

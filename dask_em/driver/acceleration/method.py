@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dask_em._record import record
-from dask_em.mixture import Mixture, MixtureParameters
+from dask_em.mixture import Mixture, MixtureParameters, MixtureStatistics
 
 __all__ = ["EM", "Method", "Point", "Verdict"]
 
@@ -23,6 +23,7 @@ class Point:
     step: MixtureParameters
     objective: float  # nats per row
     gain: float  # Q(step, params) − Q(params, params): what the step gains at least, nats per row
+    statistics: MixtureStatistics | None = None  # taken at params: the step is theirs
 
     @property
     def noise(self) -> float:
