@@ -144,6 +144,7 @@ def _states(
     begun = None if stopping.max_passes else Outcome("fixed", "No pass was asked for: the model is its start.")
     method = LBFGS() if settings["accelerate"] else EM()
     states = [State(model, frame, p, stopping, outcome=begun, reseeding=reseeding, method=method) for p in params]
+    states = [dataclasses.replace(state, lightest=float(survey.weights.low[0])) for state in states]
     chosen_by_us = start.previous is None and any(part is None for part in given)
     if settings["accelerate"] and chosen_by_us and begun is None:
         size = start.size(reducer.layout.source.schema.features, len(states))
@@ -184,7 +185,7 @@ def _begin(start: Start, given: Given, survey: Survey, frame: Frame, restarts: i
 
 def _spanning(params: MixtureParameters, survey: Survey) -> MixtureParameters:
     """Return the start with the data's extent noted, which is exact in pass 0."""
-    extent = extents(survey.extremes.low, survey.extremes.high)
+    extent = extents(survey.extent.low, survey.extent.high)
     return dataclasses.replace(params, components=dataclasses.replace(params.components, extent=extent))
 
 
