@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from dask_em.errors import InputError
 from dask_em.reduction import ARITY, staying, tree
-from dask_em.storage.blocks import AHEAD, Block, Layout, Piece
+from dask_em.storage.blocks import AHEAD, Block, Layout, pieces_of
 from dask_em.storage.source import Atom, Source
 
 __all__ = ["ModelSize", "Plan", "plan"]
@@ -206,7 +205,7 @@ def plan(source: Source, atoms: Sequence[Atom], size: ModelSize, align: int = 1)
     ends = list(accumulate((atom.rows or 0 for atom in atoms), initial=0))
     cuts = sorted({min(-(-cut // align) * align, rows) for cut in _ends_of_blocks(atoms, rows, size)})
     blocks = tuple(
-        Block(i, start, tuple(_pieces(atoms, ends, start, stop)))
+        Block(i, start, tuple(pieces_of(atoms, ends, start, stop)))
         for i, (start, stop) in enumerate(pairwise([0, *cuts]))
     )
     layout = Layout(source, blocks, slab, tile)
@@ -251,15 +250,6 @@ def _slab_rows(row_bytes: int, tile: int) -> int:
     while slab < SLAB_MOST and 2 * slab * row_bytes <= SLAB_BYTES:
         slab *= 2
     return slab
-
-
-def _pieces(atoms: Sequence[Atom], ends: list[int], start: int, stop: int) -> Iterator[Piece]:
-    at = bisect_left(ends, start + 1) - 1
-    while at < len(atoms) and ends[at] < stop:
-        first, last = max(start, ends[at]), min(stop, ends[at + 1])
-        if first < last:
-            yield Piece(atoms[at], first - ends[at], last - ends[at])
-        at += 1
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -69,6 +69,7 @@ class Score(Statistics):
     rows: int
     weight: float
     log_likelihood: float  # Σ w log p(x), nats
+    fault: Fault  # what cannot be used
 
 
 @record

@@ -61,7 +61,11 @@ class Data(BaseModel):
     rows_per_atom: Count | None = Field(
         None, description="Rows per unit of reading, for storage that has no unit of its own (.npy)."
     )
-    weights: Text | None = Field(None, description="The column that holds each row's weight; null: all weigh 1.")
+    weights: Text | None = Field(
+        None,
+        description="The column that holds each row's weight, or the path of an array in the rows' Zarr group; null: "
+        "all weigh 1.",
+    )
     missing: Literal["error"] = Field("error", description="What to do about NaN: refuse the data.")
     missing_chunks: Literal["error", "fill"] = Field(
         "error", description="What to do about Zarr chunks that are not there: refuse, or read the fill value."

@@ -17,10 +17,15 @@ LEFT = 1.5  # expected rows: a component with fewer has one row
 REMEDY = "Ask for fewer components, a larger regularization (reg_covar), or a simpler covariance."
 
 
-def standing(model: Mixture[Any], params: MixtureParameters, stats: MixtureStatistics) -> tuple[str, ...]:
-    """Return how each component fares after a pass, (k,) sentences without their subject; empty: well."""
-    rows = stats.counts * (stats.rows / stats.weight)
-    fates = zip(model.emptied(params), model.collapsed(params), rows < LEFT, strict=True)
+def standing(
+    model: Mixture[Any], params: MixtureParameters, stats: MixtureStatistics, lightest: float
+) -> tuple[str, ...]:
+    """Return how each component fares after a pass, (k,) sentences without their subject; empty: well.
+
+    ``lightest`` is the smallest weight of a row: weights have any scale, and what is less than two such is one row.
+    """
+    single = stats.counts < LEFT * lightest
+    fates = zip(model.emptied(params), model.collapsed(params), single, strict=True)
     return tuple(
         EMPTIED if emptied else COLLAPSED if collapsed else SINGLE if single else ""
         for emptied, collapsed, single in fates

@@ -18,14 +18,17 @@ from dask_em.kernel import LARGEST, Holdout, Judged, Survey, apart, survey
 from dask_em.mixture import Mixture, MixtureParameters
 from dask_em.reduction import Reducer
 from dask_em.rows import Frame, Rows
+from dask_em.statistics import Fault
 from dask_em.storage.blocks import Layout, Reader
 
-__all__ = ["STARTS", "examine", "require_rows", "require_sound", "sample_size", "starts"]
+__all__ = ["STARTS", "examine", "no_weight", "require_room", "require_rows", "require_sound", "sample_size", "starts"]
 
 Array = np.ndarray[Any, Any]
 PEEK = 4096  # rows whose mean is the reference of pass 0
 SAMPLE_ROWS, SAMPLE_BYTES = 20_000, 64 * 2**20
 ROWS_PER_PARAMETER = 10
+ENOUGH = 0.5  # of the sample that is wanted: less is worth another read
+HEAVIEST = 1e300  # of all weights times the square of a value: sums of squares stay finite
 
 
 def sample_size(features: int, parameters: int) -> int:
@@ -37,6 +40,8 @@ def sample_size(features: int, parameters: int) -> int:
 def examine(reducer: Reducer, size: int, seed: int, holdout: Holdout | None = None) -> Survey:
     """Read the data once: count, mean, extremes, a sample of ``size`` rows; rows that are held out weigh nothing.
 
+    Where so many rows have no weight that the sample comes out much too small, they are read once more.
+
     Raises
     ------
     DataError
@@ -45,31 +50,48 @@ def examine(reducer: Reducer, size: int, seed: int, holdout: Holdout | None = No
         All weights are zero.
     """
     layout = reducer.layout
-    first = np.asarray(_first_rows(layout).values, np.float64)
-    reference = np.where(np.isfinite(first), first, 0.0).mean(axis=0)
-    kernel = partial(survey, reference, size, layout.rows, seed, layout.tile_rows)
-    result = reducer.total(kernel if holdout is None else partial(apart, kernel, holdout))
-    require_sound(result, layout)
-    return result
+    first = _first_rows(layout)
+    values = np.asarray(first.values, np.float64)[first.weight > 0]
+    reference = np.where(np.isfinite(values), values, 0.0).sum(axis=0) / max(len(values), 1)
+
+    def read(total: int) -> Survey:
+        kernel = partial(survey, reference, size, total, seed, layout.tile_rows)
+        return reducer.total(kernel if holdout is None else partial(apart, kernel, holdout))
+
+    result = read(layout.rows)
+    require_sound(result.fault, layout)
+    require_room(result, layout)
+    return read(result.present) if len(result.sample.values) < min(ENOUGH * size, result.present) else result
 
 
-def require_sound(result: Survey | Judged, layout: Layout) -> None:
-    """Refuse rows that no model can be fitted to; see :func:`examine` for the errors."""
-    if result.fault.row >= 0:
-        raise DataError(_fault_sentence(result, layout))
+def require_room(result: Survey | Judged, layout: Layout) -> None:
+    """Refuse values and weights whose products have no room, and weights that are all zero."""
+    name = layout.source.name
     widest = int(np.argmax(np.maximum(-result.extremes.low, result.extremes.high)))
     low, high = result.extremes.low[widest], result.extremes.high[widest]
     if max(-low, high) > LARGEST:
         raise DataError(
-            f"{layout.source.schema.column(widest)} of {layout.source.name} reaches from {low:.3g} to {high:.3g}, "
+            f"{layout.source.schema.column(widest)} of {name} reaches from {low:.3g} to {high:.3g}, "
             "whose squares overflow: rescale it"
         )
     if not result.weight > 0:
-        raise InputError(f"all weights of {layout.source.name} are zero; give at least one row a positive weight")
+        raise no_weight(name)
+    if result.weight > HEAVIEST / max(-low, high, 1.0) ** 2:
+        raise DataError(
+            f"the weights of {name} add up to {result.weight:.3g}, whose products with squares of the values overflow: "
+            "divide them all by a number, since their scale means nothing to the parameters"
+        )
 
 
-def _fault_sentence(result: Survey | Judged, layout: Layout) -> str:
-    fault = result.fault
+def no_weight(name: str) -> InputError:
+    """Return the sentence for rows that are all absent."""
+    return InputError(f"all weights of {name} are zero; give at least one row a positive weight")
+
+
+def require_sound(fault: Fault, layout: Layout) -> None:
+    """Refuse data with a value or weight that cannot be used, naming the place of the first."""
+    if fault.row < 0:
+        return
     block = next(b for b in reversed(layout.blocks) if b.first <= fault.row)
     at = block.first
     for piece in block.pieces:
@@ -79,11 +101,9 @@ def _fault_sentence(result: Survey | Judged, layout: Layout) -> str:
     what = layout.source.schema.column(fault.column) if fault.column >= 0 else "the weights"
     place = f"row {fault.row} (block {block.index}, row {fault.row - at + piece.start} of {piece.atom.place})"
     remedy = (
-        "remove or impute such rows before the fit"
-        if fault.column >= 0
-        else "give weights that are finite and not negative"
+        "remove or impute such rows first" if fault.column >= 0 else "give weights that are finite and not negative"
     )
-    return f"{fault.kind} in {what} at {place}; {fault.count} of {result.rows} rows are affected: {remedy}"
+    raise DataError(f"{fault.kind} in {what} at {place}; {fault.count} of {layout.rows} rows are affected: {remedy}")
 
 
 def _first_rows(layout: Layout) -> Rows:

@@ -63,6 +63,7 @@ class State:
     kept: Point | None = None  # the best parameters so far: what a method that tries others comes back to
     name: str = static(default="")  # of the model among others
     foretold: Known | None = None  # what the sample says of all rows, where the fit ended there
+    lightest: float = 1.0  # the smallest weight of a row that has any
 
     @property
     def running(self) -> bool:
@@ -171,7 +172,7 @@ def _held_out(stats: MixtureStatistics) -> float:
 def _verdict(state: State, point: Point, stats: MixtureStatistics) -> Verdict:
     """Return what the method makes of a pass; where a component has just died, EM's own step is the only safe one."""
     method, kept = state.method, state.kept
-    standing = fates.standing(state.model, point.step, stats)
+    standing = fates.standing(state.model, point.step, stats, state.lightest)
     if not any(standing) or standing == state.standing:
         return method.judge(state.model, kept, point)
     if kept is None or kept.accepts(point):
@@ -182,7 +183,7 @@ def _verdict(state: State, point: Point, stats: MixtureStatistics) -> Verdict:
 def _judged(state: State, stats: MixtureStatistics, before: float, verdict: Verdict) -> State:
     """Return the state with its components' fates told, moved where that is wanted, and the end where it is reached."""
     entry, reseeding, best = state.history[-1], state.reseeding, verdict.kept
-    standing = fates.standing(state.model, best.step, stats) if entry.kept else state.standing
+    standing = fates.standing(state.model, best.step, stats, state.lightest) if entry.kept else state.standing
     told = fates.news(state.standing, standing)
     last = entry.number >= state.stopping.max_passes
     chosen = [] if reseeding is None or last else reseeding.candidates(standing)

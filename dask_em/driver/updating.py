@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from dask_em.driver import fates
-from dask_em.driver.initialization import require_sound
+from dask_em.driver.initialization import require_room, require_sound
 from dask_em.driver.outcome import Outcome
 from dask_em.driver.state import Entry
 from dask_em.kernel import Judged, judge
@@ -36,12 +36,18 @@ class Update:
 def judged(reducer: Reducer, prepared: PreparedMixture) -> Judged:
     """Read new rows once, and refuse those that cannot be used; see :func:`~.initialization.examine` for the errors."""
     result = reducer.total(partial(judge, prepared, reducer.layout.tile_rows))
-    require_sound(result, reducer.layout)
+    require_sound(result.fault, reducer.layout)
+    require_room(result, reducer.layout)
     return result
 
 
 def update(
-    model: Mixture[Any], params: MixtureParameters, before: MixtureStatistics, new: MixtureStatistics, number: int
+    model: Mixture[Any],
+    params: MixtureParameters,
+    before: MixtureStatistics,
+    new: MixtureStatistics,
+    number: int,
+    lightest: float = 1.0,
 ) -> Update:
     """Return the model with new rows.
 
@@ -53,10 +59,12 @@ def update(
         The sums that the model was the M-step of, and those of the new rows.
     number
         Of the pass over the new rows.
+    lightest
+        The smallest weight of a new row that has any.
     """
     total = model.translate(before, params) + model.translate(new, params)
     step = model.maximize(total, params)
-    standing, q = fates.standing(model, step, total), model.q(total, step)
+    standing, q = fates.standing(model, step, total, lightest), model.q(total, step)
     entry = Entry(
         number=number,
         rows=new.rows,
@@ -66,7 +74,7 @@ def update(
         gain=q - model.q(total, params),
         change=model.change(step, params),
         smallest=float(total.counts.min()),
-        fate=fates.news(fates.standing(model, params, before), standing),
+        fate=fates.news(fates.standing(model, params, before, lightest), standing),
     )
     outcome = Outcome(
         "updated",

@@ -45,7 +45,7 @@ class Answering:
         return log_likelihood / weight
 
     def bic(self, X: Any, sample_weight: Any = None) -> float:
-        """Return −2 L + ν log n (Schwarz 1978); n is the total weight. The lower the better."""
+        """Return −2 L + ν log n (Schwarz 1978); n is the total weight, which must count rows. The lower the better."""
         log_likelihood, weight = answers.total(self._checked(), X, sample_weight)
         return float(-2 * log_likelihood + self._n_parameters() * np.log(weight))
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dask_em import kernel
+from dask_em.driver.initialization import no_weight, require_sound
 from dask_em.errors import InputError, did_you_mean
 from dask_em.estimators.fitted import Fitted
 from dask_em.estimators.reading import HERE, is_lazy, reading, source_of, table
@@ -90,10 +91,10 @@ def total(fitted: Fitted, data: Any, sample_weight: Any = None, client: Any = No
     """Return the log-likelihood of all rows in nats, and their total weight."""
     source = opened(fitted, data, sample_weight)
     with reading(source, fitted.size, client, once=True) as reducer:
-        ask = partial(kernel.score, fitted.prepare(), fitted.size.tile_rows)
-        score = reducer.total(partial(_checked, source.schema, source.name, ask))
+        score = reducer.total(partial(kernel.score, fitted.prepare(), fitted.size.tile_rows))
+        require_sound(score.fault, reducer.layout)
     if not score.weight > 0:
-        raise InputError(f"all weights of {source.name} are zero; give at least one row a positive weight")
+        raise no_weight(source.name)
     return score.log_likelihood, score.weight
 
 

@@ -173,8 +173,8 @@ class GaussianMixture(Answering, Updating, DensityMixin, BaseEstimator):  # type
         ----------
         X : array, frame, collection, path, URL or Source
             Rows of d columns.
-        sample_weight : array-like (n,) or the name of a column, optional
-            Weight 2 is the row twice, weight 0 the row absent.
+        sample_weight : array-like (n,), an aligned Dask collection, or the name of a column, optional
+            Weight 2 is the row twice, weight 0 the row absent. For Zarr, an array (n,) of the rows' group may be named.
 
         Raises
         ------

@@ -133,8 +133,18 @@ def _states(start: Start, survey: Survey, stopping: Stopping) -> list[State]:
     outcome = None if stopping.max_passes else Outcome("fixed", "No pass was asked for: the model is its start.")
     method = LBFGS() if settings["accelerate"] else EM()
     return [
-        State(model, frame, params, stopping, outcome=outcome, reseeding=reseeding, method=method, name=start.name)
-        for params in (spanning(each, survey) for each in _parameters(start, survey, frame))
+        State(
+            model,
+            frame,
+            spanning(params, survey),
+            stopping,
+            outcome=outcome,
+            reseeding=reseeding,
+            method=method,
+            name=start.name,
+            lightest=float(survey.weights.low[0]),
+        )
+        for params in _parameters(start, survey, frame)
     ]
 
 
@@ -153,7 +163,7 @@ def _parameters(start: Start, survey: Survey, frame: Frame) -> list[MixtureParam
 
 def spanning(params: MixtureParameters, survey: Survey) -> MixtureParameters:
     """Return the start with the data's extent noted, which is exact in pass 0."""
-    extent = extents(survey.extremes.low, survey.extremes.high)
+    extent = extents(survey.extent.low, survey.extent.high)
     return dataclasses.replace(params, components=dataclasses.replace(params.components, extent=extent))
 
 

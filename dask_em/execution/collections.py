@@ -18,7 +18,9 @@ from dask_em.errors import DaskEMError, DataError, InputError, InternalError, di
 from dask_em.execution.chunks import Chunk, chunks_of
 from dask_em.execution.recognition import is_array, is_collection, is_frame
 from dask_em.rows import Rows, Schema
+from dask_em.storage.columns import require_numeric
 from dask_em.storage.source import Atom
+from dask_em.storage.weighted import row_weights
 
 __all__ = ["ArrayReader", "CollectionSource", "FrameReader", "collection_source", "is_collection", "two_dimensional"]
 
@@ -67,7 +69,8 @@ def _numbers(column: Any, dtype: np.dtype[Any]) -> Array:
 def _rows(values: Array, weights: Sequence[Any]) -> Rows:
     if not weights:
         return Rows.of(values)
-    weight = np.asarray(weights[0], np.float64)
+    given, double = weights[0], np.dtype(np.float64)
+    weight = _numbers(given, double) if hasattr(given, "to_numpy") else np.asarray(given, double)
     if weight.shape != values.shape[:1]:
         raise DataError(f"it has {len(values)} rows and weights of shape {weight.shape}; give each row one weight")
     return Rows.of(values, weight)
@@ -120,7 +123,8 @@ def collection_source(
     columns
         Names of a dataframe's columns to use; all of them where none are named.
     weights
-        One weight a row: a dask array or series with the same chunks, a NumPy array, or the name of a column.
+        One weight a row: a dask array or series, whose chunks must be as many as the rows' where lengths are unknown;
+        an array in memory, for a dask array of known length; or the name of a column.
     feature_axis
         The axis of the features of an array with more than two; the others are flattened to rows in C order.
 
@@ -176,15 +180,23 @@ def array_source(array: Any, weights: Any, feature_axis: int | None) -> Collecti
 
 def _array_weights(array: Any, weights: Any, per_row: int) -> Any:
     chunks = tuple(size * per_row for size in array.chunks[0])
-    known = not any(np.isnan(size) for size in chunks)
     if isinstance(weights, str):
         raise InputError(f"a dask array has no named columns, so no weights {weights!r}; give an array of weights")
+    if is_frame(weights):
+        weights = weights.to_dask_array()
+    rows = sum(chunks)
     if not is_array(weights):
-        if is_collection(weights) or not known:
-            raise InputError("weights of a dask array are a dask array with its chunks; make them one")
-        weights = da.from_array(np.asarray(weights, np.float64), chunks=-1)  # type: ignore[no-untyped-call]  # dask's own
-    if weights.ndim != 1 or (known and weights.shape[0] != sum(chunks)):
-        raise InputError(f"weights of shape {weights.shape} do not fit {sum(chunks)} rows; give each row one weight")
+        if is_collection(weights) or np.isnan(rows):
+            raise InputError(
+                "weights of a dask array of unknown length are a dask array with its chunks; make them one"
+            )
+        weights = row_weights(weights, "the weights for the dask array")
+        if len(weights) == rows:
+            weights = da.from_array(weights, chunks=(chunks,))  # type: ignore[no-untyped-call]  # dask's own
+    require_numeric(weights.dtype, "the weights for the dask array")
+    known = not np.isnan(rows + sum(weights.shape))
+    if weights.ndim != 1 or (known and weights.shape[0] != rows):
+        raise InputError(f"weights of shape {weights.shape} do not fit {rows} rows; give each row one weight")
     if known:
         return weights.rechunk((chunks,))
     if len(weights.chunks[0]) != len(chunks):
@@ -214,13 +226,21 @@ def frame_source(frame: Any, columns: Sequence[str] | None, weights: Any) -> Col
     wanted = dict.fromkeys((*names, *([] if weight is None else [weight])))
     parts = [frame[list(wanted)]]
     if weights is not None and weight is None:
-        if not is_frame(weights) or weights.ndim != 1 or weights.npartitions != frame.npartitions:
-            raise InputError("weights of a dask dataframe are the name of a column, or a column with its partitions")
-        parts.append(weights)
+        parts.append(_frame_weights(frame, weights))
     name = "dask dataframe"
     return CollectionSource(
         schema, name, FrameReader(schema, weight), _atoms(parts, [None] * frame.npartitions, schema, name)
     )
+
+
+def _frame_weights(frame: Any, weights: Any) -> Any:
+    if not is_collection(weights) or weights.ndim != 1 or weights.npartitions != frame.npartitions:
+        raise InputError(
+            "weights of a dask dataframe are the name of a column, or a dask series or array with its partitions; make "
+            "them a column with assign"
+        )
+    _numeric("weights", weights.dtype)
+    return weights
 
 
 def _numeric(name: Any, dtype: Any) -> np.dtype[Any]:

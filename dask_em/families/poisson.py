@@ -50,7 +50,8 @@ class Poisson(ProductFamily[PoissonParameters]):
 
     def start(self, rows: Rows, resp: Array) -> PoissonParameters:
         weighted = resp * rows.weight
-        return PoissonParameters(_sound(weighted @ rows.values / np.maximum(weighted.sum(axis=1), EMPTY)[:, None]))
+        counts = np.maximum(weighted.sum(axis=1), EMPTY * rows.weight.sum())
+        return PoissonParameters(_sound(weighted @ rows.values / counts[:, None]))
 
     def prepare(self, params: PoissonParameters, frame: Frame) -> PoissonForm:
         return PoissonForm(_product(params, frame))

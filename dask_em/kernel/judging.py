@@ -25,6 +25,7 @@ class Judged(Statistics):
 
     statistics: MixtureStatistics
     extremes: Extremes
+    weights: Extremes  # of rows that have any, (1,)
     fault: Fault
 
     @property
@@ -40,7 +41,8 @@ class Judged(Statistics):
 
 def judge(model: PreparedMixture, tile_rows: int, rows: Rows) -> Judged:
     """Judge a slab; one that will be refused adds nothing to the sums, since no kernel need bear what is in it."""
-    found, reach = reduce(add, map(fault, tiles(rows, tile_rows))), extremes(rows)
+    found, reach = reduce(add, map(fault, tiles(rows, tile_rows))), extremes(rows.values)
     if found.row >= 0 or max(-reach.low.min(), reach.high.max()) > LARGEST:
         rows = dataclasses.replace(rows, values=np.zeros_like(rows.values), weight=np.zeros(len(rows)))
-    return Judged(summarize((model,), tile_rows, rows).members[0], reach, found)
+    weights = extremes(rows.weight[rows.weight > 0, None])
+    return Judged(summarize((model,), tile_rows, rows).members[0], reach, weights, found)

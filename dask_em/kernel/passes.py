@@ -6,6 +6,7 @@ give the same to rounding.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import warnings
 from functools import cache
@@ -19,6 +20,7 @@ import numpy as np
 from dask_em.families.factored import FactoredForm
 from dask_em.kernel import reference
 from dask_em.kernel.layout import Packed, Sums, pack, room
+from dask_em.kernel.survey import fault
 from dask_em.mixture import MixtureStatistics, PreparedMixture
 from dask_em.rows import Rows
 from dask_em.statistics import Joint, Score
@@ -26,6 +28,7 @@ from dask_em.statistics import Joint, Score
 __all__ = ["compiled_kernel", "labels", "log_density", "responsibilities", "score", "summarize"]
 
 Array = np.ndarray[Any, Any]
+ROOM = 20  # of a weight's exponent in float32, whose squares of values need the rest
 _PACKED: WeakKeyDictionary[PreparedMixture, Packed] = WeakKeyDictionary()
 _PACKING = Lock()
 
@@ -60,9 +63,17 @@ def _summarize(model: PreparedMixture, tile_rows: int, rows: Rows) -> MixtureSta
     packed = _packed(model)
     sums, space, functions = Sums(packed, rows.workspace), _room(model, packed, tile_rows, rows), compiled_kernel()
     assert functions is not None  # the caller looked
-    weight = _frozen(rows.weight)
+    unit = _unit(packed, rows.weight)
+    weight = _frozen(rows.weight if unit == 1.0 else rows.weight / unit)
     seen = functions.summarize(packed.kind, _values(rows), weight, packed.shape, packed.model, space, sums.arrays)
-    return sums.statistics(len(rows), *seen)
+    found = sums.statistics(len(rows), *seen)
+    return found if unit == 1.0 else dataclasses.replace(unit * found, rows=len(rows))
+
+
+def _unit(packed: Packed, weight: Array) -> float:
+    """Return the power of four that weights are told in, so that float32 has room for their roots; 1 as a rule."""
+    exponent = 0 if packed.dtype == np.float64 else int(np.frexp(weight.max())[1])
+    return 1.0 if abs(exponent) <= ROOM else 4.0 ** (exponent // 2)
 
 
 def _packed(model: PreparedMixture) -> Packed:
@@ -126,6 +137,9 @@ def labels(model: PreparedMixture, tile_rows: int, rows: Rows) -> Array:
 
 
 def score(model: PreparedMixture, tile_rows: int, rows: Rows) -> Score:
-    """Return the log-likelihood of a slab and its weight."""
+    """Return the log-likelihood of a slab and its weight; of one with a value that cannot be used, that alone."""
+    found = fault(rows)
+    if found.row >= 0:
+        return Score(len(rows), 0.0, 0.0, found)
     weight = rows.arrays.back(rows.weight)
-    return Score(len(rows), float(weight.sum()), float(weight @ log_density(model, tile_rows, rows)))
+    return Score(len(rows), float(weight.sum()), float(weight @ log_density(model, tile_rows, rows)), found)

@@ -21,12 +21,18 @@ SURE = 6.0  # standard deviations of slack, so that the threshold lets too few r
 
 @record
 class Survey(Statistics):
-    """Count, weight, moments about a reference, extremes, the first unusable value, and a uniform sample."""
+    """Count, weight, moments about a reference, extremes, the first unusable value, and a uniform sample.
+
+    A row of weight 0 is absent, but its values must be numbers whose squares are.
+    """
 
     rows: int
+    present: int  # rows that have a weight
     weight: float
+    weights: Extremes  # (1,), of those that are not 0
     sums: Array  # (d,), Σ w (x − reference)
     extremes: Extremes
+    extent: Extremes  # of the rows that have a weight
     fault: Fault
     sample: Sample
     reference: Array = static()  # (d,)
@@ -53,25 +59,33 @@ def survey(reference: Array, size: int, total: int, seed: int, tile_rows: int, r
 def _tile(reference: Array, size: int, total: int, seed: int, rows: Rows) -> Survey:
     values = np.asarray(rows.values, np.float64) - reference
     with np.errstate(invalid="ignore", over="ignore"):  # infinite values are reported as a fault
-        sums = rows.weight @ values
+        weight, sums = float(rows.weight.sum()), rows.weight @ values
+    here = rows.weight > 0
+    reach, whole = extremes(rows.values), bool(here.all())
     return Survey(
         len(rows),
-        float(rows.weight.sum()),
+        int(here.sum()),
+        weight,
+        extremes(rows.weight[here, None]),
         sums,
-        extremes(rows),
+        reach,
+        reach if whole else extremes(rows.values[here]),
         fault(rows),
         _sample(size, total, seed, rows),
         reference,
     )
 
 
-def extremes(rows: Rows) -> Extremes:
-    """Return the smallest and largest value of each column; NaN where a column has one."""
-    return Extremes(rows.values.min(axis=0).astype(np.float64), rows.values.max(axis=0).astype(np.float64))
+def extremes(values: Array) -> Extremes:
+    """Return the smallest and largest value of each column, (d,); of no rows, infinity and its opposite."""
+    if not len(values):
+        nothing = np.full(values.shape[1], np.inf)
+        return Extremes(nothing, -nothing)
+    return Extremes(values.min(axis=0).astype(np.float64), values.max(axis=0).astype(np.float64))
 
 
 def fault(rows: Rows) -> Fault:
-    """Return the first value or weight that cannot be used."""
+    """Return the first value or weight of a slab that cannot be used."""
     bad_values = ~np.isfinite(rows.values)
     bad = bad_values.any(axis=1) | ~(np.isfinite(rows.weight) & (rows.weight >= 0))
     if not bad.any():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from dask_em.rows import Rows, Workspace
 from dask_em.storage.retrying import TRIES, Retrying, is_transient, told
 from dask_em.storage.source import Atom, Source
 
-__all__ = ["AHEAD", "Block", "Layout", "Piece", "Reader"]
+__all__ = ["AHEAD", "Block", "Layout", "Piece", "Reader", "pieces_of"]
 
 Array = np.ndarray[Any, Any]
 AHEAD = 2  # slabs that are read while one is computed with
@@ -39,11 +40,18 @@ class Piece:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Send no rows that are not the piece's."""
-        atom, rows = self.atom, self.atom.where
-        if not (atom.divisible and isinstance(rows, np.ndarray)) or self.stop - self.start == atom.rows:
-            return Piece, (atom, self.start, self.stop)
-        mine = replace(atom, rows=self.stop - self.start, where=rows[self.start : self.stop])
-        return Piece, (mine, 0, self.stop - self.start)
+        mine = None if self.stop - self.start == self.atom.rows else _alone(self.atom, self.start, self.stop)
+        return Piece, (self.atom, self.start, self.stop) if mine is None else (mine, 0, mine.rows)
+
+
+def pieces_of(atoms: Sequence[Atom], ends: Sequence[int], start: int, stop: int) -> Iterator[Piece]:
+    """Yield the pieces that the rows ``start:stop`` of the data lie in; ``ends`` are 0 and where each atom ends."""
+    at = bisect_left(ends, start + 1) - 1
+    while at < len(atoms) and ends[at] < stop:
+        first, last = max(start, ends[at]), min(stop, ends[at + 1])
+        if first < last:
+            yield Piece(atoms[at], first - ends[at], last - ends[at])
+        at += 1
 
 
 @dataclass(frozen=True)
@@ -199,6 +207,18 @@ class Reader:
                 "the data changed since it was opened: open it again"
             )
         return rows
+
+
+def _alone(atom: Atom, start: int, stop: int) -> Atom | None:
+    """Return the atom of some rows alone, where it carries them, itself or in one that has weights beside it."""
+    where = atom.where
+    if atom.divisible and isinstance(where, np.ndarray):
+        return replace(atom, rows=stop - start, where=where[start:stop])
+    if atom.divisible and type(where) is tuple and [isinstance(part, Atom) for part in where] == [True, False]:
+        inner = _alone(where[0], start, stop)
+        if inner is not None and isinstance(where[1], np.ndarray):
+            return replace(atom, rows=stop - start, where=(inner, where[1][start:stop]))
+    return None
 
 
 def _in_memory(atom: Atom) -> bool:

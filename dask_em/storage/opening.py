@@ -13,7 +13,7 @@ from dask_em.errors import DataError, InputError, did_you_mean
 from dask_em.storage.late import member
 from dask_em.storage.location import Location
 from dask_em.storage.source import Source
-from dask_em.storage.weighted import Weighted
+from dask_em.storage.weighted import Beside, Weighted
 
 __all__ = ["open_source"]
 
@@ -22,7 +22,7 @@ EXAMPLE = "example:"
 
 @dataclass(frozen=True)
 class _Format:
-    """A kind of data: the class that reads it, and which settings it has a use for."""
+    """A kind of data: what opens it, and which settings it has a use for."""
 
     said: str
     module: str
@@ -40,15 +40,16 @@ class _Format:
 
 _MATRIX = {"columns", "feature_axis", "rows_per_atom"}
 _FILE = {"storage_options"}
+_ZARR = _MATRIX | {"weights", "missing_chunks"}
 _FORMATS = {
-    "zarr": _Format("Zarr", "zarr", "ZarrSource", frozenset(_MATRIX | _FILE | {"array", "missing_chunks"})),
+    "zarr": _Format("Zarr", "zarr", "open_zarr", frozenset(_ZARR | _FILE | {"array"})),
     "npy": _Format("a .npy file", "numpy", "NpySource", frozenset(_MATRIX | _FILE)),
     "parquet": _Format("Parquet", "parquet", "ParquetSource", frozenset({"columns", "weights"} | _FILE)),
 }
 _IN_MEMORY = {
     "array": _Format("an array in memory", "numpy", "ArraySource", frozenset(_MATRIX)),
     "frame": _Format("a frame", "pandas", "FrameSource", frozenset({"columns", "weights", "rows_per_atom"})),
-    "zarr": _Format("an opened zarr array", "zarr", "ZarrSource", frozenset(_MATRIX | {"missing_chunks"})),
+    "zarr": _Format("an opened zarr array", "zarr", "open_zarr", frozenset(_ZARR)),
 }
 _SUFFIXES = {".zarr": "zarr", ".zarr.zip": "zarr", ".npy": "npy", ".parquet": "parquet", ".pq": "parquet"}
 _KNOWN = "known are zarr (.zarr, .zarr.zip), npy (.npy) and parquet (.parquet, .pq, a folder of them, a glob)"
@@ -84,8 +85,9 @@ def open_source(  # noqa: PLR0913  # each argument is a key of the config
         The axis of the features of an array.
     rows_per_atom : int, optional
         Rows of a storage unit where storage has none.
-    weights : str or array_like, optional
-        The column with the rows' weights, or the weights themselves.
+    weights : str, array_like, zarr.Array or Source, optional
+        The column with the rows' weights, or the path of an array (n,) in the rows' Zarr store; or the weights
+        themselves, of which a ``zarr.Array`` and a source of one column are read with the rows.
     missing_chunks : {"error", "fill"}
         What a missing Zarr chunk means.
     storage_options : mapping, optional
@@ -108,7 +110,15 @@ def open_source(  # noqa: PLR0913  # each argument is a key of the config
         "storage_options": storage_options or None,
     }
     source = _open(data, format, {key: value for key, value in given.items() if value is not None})
-    return source if weights is None or isinstance(weights, str) else Weighted(source, weights)
+    return source if weights is None or isinstance(weights, str) else _weighted(source, data, weights)
+
+
+def _weighted(source: Source, data: Any, weights: Any) -> Source:
+    """Return the source with weights beside it: weights at rest stay there, unless the rows are in memory."""
+    if _is_source(weights):
+        return Beside(source, weights)
+    at_rest = _kind(weights) == "zarr" and _kind(data) not in ("array", "frame")
+    return Beside(source, open_source(weights)) if at_rest else Weighted(source, weights)
 
 
 def _open(data: Any, said: str | None, given: dict[str, Any]) -> Source:

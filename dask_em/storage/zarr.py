@@ -21,9 +21,10 @@ from dask_em.storage.columns import require_rows_per_atom
 from dask_em.storage.location import Location
 from dask_em.storage.matrix import Matrix
 from dask_em.storage.secrets import without_credentials
-from dask_em.storage.source import Atom
+from dask_em.storage.source import Atom, Source
+from dask_em.storage.weighted import Beside
 
-__all__ = ["ZarrSource", "zarr_store"]
+__all__ = ["ZarrSource", "open_zarr", "zarr_store"]
 
 Array = np.ndarray[Any, Any]
 READERS = 4  # decoding burns the cores that the kernel wants
@@ -108,6 +109,22 @@ class ZarrSource:
         """
         return Rows.of(self._matrix.read(atom.where[0], atom.rows or 0, rows, self._fetch))
 
+    def weights(self, path: str) -> ZarrSource:
+        """Return the source over the weights that another array of the same store holds, (n,)."""
+        if not self._path:
+            raise DataError(
+                f"{self.name} is an array itself, so no array {path!r} with weights is beside it; give the weights as "
+                "an array, or write both arrays to one group"
+            )
+        place = self._location
+        found = ZarrSource(
+            place.url, path, storage_options=place.options, missing_chunks="fill" if self._fill else "error"
+        )
+        axes = len(found._matrix.shape)
+        if axes > 1:
+            raise DataError(f"the weights, {found.name}, have {axes} axes; give one number for each row")
+        return found
+
     def _fetch(self, low: int, high: int) -> Array:
         written, selection = self._open(), self._matrix.selection(low, high)
         try:
@@ -122,6 +139,14 @@ class ZarrSource:
 
     def _open(self) -> Written:
         return _opened(self._location, self._path, self._digest)
+
+
+def open_zarr(
+    url_or_store: str | os.PathLike[str] | zarr.Array[Any], weights: str | None = None, **given: Any
+) -> Source:
+    """Return the source for an array, with the weights of another array of its store, where one is named."""
+    source = ZarrSource(url_or_store, **given)
+    return source if weights is None else Beside(source, source.weights(weights))
 
 
 def zarr_store(location: Location, *, read_only: bool) -> Any:

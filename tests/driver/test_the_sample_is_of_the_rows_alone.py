@@ -51,6 +51,15 @@ def test_rows_of_weight_zero_are_not_in_it() -> None:
     assert np.isclose(survey.mean[0], ROWS[1::2, 0].mean())
 
 
+@pytest.mark.parametrize(("of", "size"), [(2, 500), (40, 1000), (4000, 13)])
+def test_rows_of_weight_zero_do_not_empty_it(of: int, size: int) -> None:
+    weights = (np.arange(N) % of == 1).astype(np.float64)
+    survey = examine(reducer((20_000, 30_000), weights=weights), 1000, seed=0)
+    assert len(survey.sample.values) >= size
+    assert survey.present == weights.sum()
+    assert (weights[survey.sample.index] == 1).all()
+
+
 def test_the_moments_are_right_far_from_zero() -> None:
     rows = np.random.default_rng(0).standard_normal((N, 2)) + 1e9
     survey = examine(reducer((N,), rows), 10, seed=0)

@@ -8,6 +8,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 from distributed import Client
 
 from dask_em._record import digest
@@ -16,6 +17,7 @@ from dask_em.execution.collections import collection_source
 from dask_em.execution.counting import counted
 from dask_em.execution.dask_reducer import DaskReducer
 from dask_em.reduction import Serial, merge, total_of_block
+from dask_em.storage import open_source
 from dask_em.storage.blocks import Reader
 from dask_em.storage.source import Source
 from dask_em.storage.weighted import Weighted
@@ -125,6 +127,15 @@ def test_dask_dataframes(persist: bool, default_client: Client) -> None:
 def test_weights_beside_a_persisted_array(default_client: Client) -> None:
     source = Weighted(collection_source(persisted(values_of(0, ROWS))), np.linspace(0.0, 1.0, ROWS))
     same_everywhere(source, default_client)
+
+
+def test_weights_beside_rows_in_memory_or_at_rest(tmp_path: Path, client: Client) -> None:
+    values, weights = values_of(0, ROWS), np.linspace(0.0, 1.0, ROWS)
+    group = zarr.open_group(tmp_path / "g.zarr", mode="w")
+    group.create_array("x", data=values, chunks=(100, 3))
+    group.create_array("w", data=weights, chunks=(130,))
+    sources = [open_source(values, weights=weights), open_source(tmp_path / "g.zarr", array="x", weights="w")]
+    assert len({same_everywhere(source, client) for source in sources}) == 1
 
 
 def test_results_of_rows_are_written_alike(tmp_path: Path, client: Client) -> None:

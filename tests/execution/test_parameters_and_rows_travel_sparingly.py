@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ from distributed import Client
 from dask_em._record import digest
 from dask_em.execution.dask_reducer import DaskReducer
 from dask_em.reduction import Serial
+from dask_em.storage import open_source
 from dask_em.storage.source import Source
 from tests.execution.cases import Memory, Seeded, layout_of, sums, sums_with, values_of, workers
 
@@ -60,6 +62,12 @@ def test_large_parameters_travel_once_where_there_are_many_blocks(client: Client
         reducer.total(partial(sums_with, LARGE))
         seen = client.run_on_scheduler(transitions, run=reducer._run)
     assert seen == {"est": 11, "par": 1, "mrg": 3}
+
+
+def test_rows_in_memory_travel_with_no_weights_but_theirs() -> None:
+    values, weights = values_of(0, 60_000), np.linspace(0.0, 1.0, 60_000)
+    blocks = layout_of(open_source(values, weights=weights), 10).blocks
+    assert sum(len(pickle.dumps(block)) for block in blocks) < 1.1 * (values.nbytes + weights.nbytes)
 
 
 def test_rows_in_memory_travel_once(client: Client) -> None:

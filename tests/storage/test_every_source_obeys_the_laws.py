@@ -17,6 +17,7 @@ import pytest
 import zarr
 
 from dask_em.rows import Rows
+from dask_em.storage import open_source
 from dask_em.storage.blocks import Block, Piece, Reader
 from dask_em.storage.numpy import ArraySource, NpySource
 from dask_em.storage.pandas import FrameSource
@@ -256,6 +257,13 @@ def weighted(folder: Path) -> Given:
     return Weighted(source, np.arange(500)), numbers(), np.arange(500.0)
 
 
+def weights_of_the_group(folder: Path) -> Given:
+    group = zarr.open_group(folder / "group.zarr", mode="w")
+    group.create_array("x", data=numbers(), chunks=(64, 7))
+    group.create_array("w", data=np.arange(500, dtype="u2"), chunks=(100,))
+    return open_source(folder / "group.zarr", array="x", weights="w"), numbers(), np.arange(500.0)
+
+
 REGISTRY: dict[str, Callable[[Path], Given]] = {
     **{f"array_{dtype}": array_of(dtype) for dtype in ("f2", "f4", "f8", "i1", "u2", "i8", "?")},
     **{f"zarr3_{dtype}": zarr_of(dtype, chunks=(64, 3)) for dtype in ("f2", "f4", "i1", "u8", "?")},
@@ -271,7 +279,7 @@ REGISTRY: dict[str, Callable[[Path], Given]] = {
             *(frame, frame_with_gaps),
             *(zarr_group, zarr_one_axis, zarr_cube, zarr_cube_features_first, zarr_opened, zarr_zip, zarr_shards_cut),
             *(parquet, parquet_with_gaps, parquet_lists, parquet_lists_with_null_rows, parquet_remote),
-            weighted,
+            *(weighted, weights_of_the_group),
         )
     },
 }

@@ -16,7 +16,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from dask_em.errors import ConfigError, DataError, InputError
 from dask_em.rows import Rows
-from dask_em.storage import Source, open_source
+from dask_em.storage import Atom, Source, open_source
+from tests.sources import Chunks
 
 ROWS = np.arange(60.0).reshape(20, 3)
 
@@ -30,6 +31,9 @@ def files(tmp_path: Path) -> Path:
     np.save(tmp_path / "x.npy", ROWS)
     zarr.create_array(tmp_path / "x.zarr", data=ROWS, chunks=(8, 3))
     zarr.create_array(tmp_path / "plain", data=ROWS, chunks=(8, 3), zarr_format=2)
+    group = zarr.open_group(tmp_path / "group.zarr", mode="w")
+    for name, values, chunk in (("x", ROWS, 8), ("w", np.arange(20), 6), ("pair", ROWS[:2], 2)):
+        group.create_array(name, data=values, chunks=(chunk, *values.shape[1:]))
     (tmp_path / "parts").mkdir()
     table = pa.table({name: ROWS[:, i] for i, name in enumerate("abc")})
     pq.write_table(table, tmp_path / "parts" / "0.parquet")
@@ -66,9 +70,44 @@ def test_an_opened_zarr_array_and_a_source_as_it_is(files: Path) -> None:
 
 
 def test_weights_beside_any_source(files: Path) -> None:
-    source = open_source(files / "x.zarr", weights=list(range(20)))
-    weight = np.concatenate([source.load(atom).weight for atom in source.atoms()])
-    np.testing.assert_array_equal(weight, np.arange(20.0))
+    group = zarr.open_group(files / "group.zarr", mode="r")
+    weights: list[Any] = ["w", group["w"], open_source(np.arange(20.0)), np.arange(20), list(range(20))]
+    sources = [open_source(files / "group.zarr", array="x", weights=each) for each in weights]
+    sources += [open_source(group["x"], weights="w"), open_source(ROWS, weights=group["w"], rows_per_atom=7)]
+    for source in sources:
+        np.testing.assert_array_equal(all_of(source), ROWS)
+        np.testing.assert_array_equal(np.concatenate([source.load(a).weight for a in source.atoms()]), np.arange(20.0))
+
+
+def test_rows_have_weights_once() -> None:
+    source = open_source(Chunks(ROWS, (12, 8), weights=np.arange(20.0)), weights=np.ones(20))
+    with pytest.raises(DataError, match="rows of chunks carry weights of their own, and others are .*; give either"):
+        source.load(source.atoms()[0])
+
+
+def test_weights_need_rows_that_are_counted() -> None:
+    uncounted = Chunks(ROWS, (20,))
+    object.__setattr__(uncounted, "atoms", lambda: [Atom(None, 0, "all")])
+    with pytest.raises(DataError, match="chunks does not tell its number of rows.*; let its rows carry their weights"):
+        open_source(uncounted, weights=np.ones(20))
+
+
+def test_weights_that_were_never_written_are_named(files: Path) -> None:
+    group = zarr.open_group(files / "group.zarr", mode="a")
+    group.create_array("gaps", shape=20, dtype="f8", chunks=6)[:6] = 1.0
+    source = open_source(files / "group.zarr", array="x", weights="gaps")
+    with pytest.raises(DataError, match="chunk c/1 of array 'gaps' of .* is missing: .*data.missing_chunks: fill"):
+        source.load(source.atoms()[0])
+    filled = open_source(files / "group.zarr", array="x", weights="gaps", missing_chunks="fill")
+    weight = np.concatenate([filled.load(atom).weight for atom in filled.atoms()])
+    np.testing.assert_array_equal(weight, np.arange(20) < 6)
+
+
+def test_weights_that_cannot_be_read_are_named(files: Path) -> None:
+    (files / "group.zarr/w/c/1").write_bytes(b"damaged")
+    source = open_source(files / "group.zarr", array="x", weights="w")
+    with pytest.raises(OSError, match=r"the weights in chunk c/1 of array 'w' of .*: chunk c/1: "):
+        source.load(source.atoms()[0])
 
 
 @pytest.mark.parametrize(
@@ -87,7 +126,11 @@ def test_weights_beside_any_source(files: Path) -> None:
         ("{}/x.csv", {"format": "npy"}, DataError, "x.csv is no .npy file that can be read"),
         ("{}/x.npy", {"array": "x"}, InputError, "array does not apply to a .npy file; leave it out"),
         ("{}/x.npy", {"missing_chunks": "fill"}, InputError, "missing_chunks does not apply to a .npy file"),
-        ("{}/x.zarr", {"weights": "w"}, InputError, "weights does not apply to Zarr"),
+        ("{}/x.npy", {"weights": "w"}, InputError, "weights does not apply to a .npy file; leave it out"),
+        ("{}/x.zarr", {"weights": "w"}, DataError, "x.zarr is an array itself, so no array 'w' with weights .*group"),
+        ("{}/group.zarr", {"array": "x", "weights": "v"}, DataError, "has no array 'v'.* Its arrays are: pair, w, x"),
+        ("{}/group.zarr", {"array": "x", "weights": "x"}, DataError, "array 'x' of .*, have 2 axes; give one number"),
+        ("{}/group.zarr", {"array": "pair", "weights": "w"}, DataError, "'pair' of .* has 2 rows and 20 weights"),
         ("{}/x.zarr", {"array": "x"}, DataError, "x.zarr is an array itself, so it holds no array 'x'"),
         ("{}/x.zarr", {"missing_chunks": "skip"}, InputError, "missing_chunks is 'skip'; give 'error' or 'fill'"),
         ("{}/x.zarr", {"columns": ["a"]}, DataError, "x.zarr has no named columns, so 'a' cannot be found"),
@@ -101,6 +144,11 @@ def test_weights_beside_any_source(files: Path) -> None:
             "storage_options do not apply to the local path",
         ),
         ("{}/x.zarr", {"weights": [1.0]}, DataError, "x.zarr has 20 rows and 1 weights"),
+        ("{}/x.zarr", {"weights": 2.0}, DataError, "the weights for .*x.zarr have 0 axes; give one number for each"),
+        ("{}/x.zarr", {"weights": ["a"] * 20}, DataError, "the weights for .*x.zarr is of type <U1"),
+        ("{}/x.zarr", {"weights": np.ma.ones(20)}, InputError, "x.zarr are a masked array, whose mask would be lost"),
+        ("{}/x.zarr", {"weights": open_source(ROWS)}, DataError, "the weights, array, have 3 columns"),
+        ("{}/x.zarr", {"weights": open_source(ROWS[1:, 0])}, DataError, "x.zarr has 20 rows and 19 weights"),
         ("{}/parts", {"array": "x"}, InputError, "array does not apply to Parquet"),
         ("nosuch://x.npy", {}, DataError, "cannot open nosuch://x.npy: .*nosuch"),
         ("example:photos", {}, ConfigError, "no example 'photos'. Did you mean 'photo-patches'"),
