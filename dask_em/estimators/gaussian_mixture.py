@@ -18,6 +18,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from dask_em.driver import Checkpoints, Iteration
+from dask_em.driver.initialization import STARTS
+from dask_em.driver.scalable_kmeans import OVER_ALL_ROWS
 from dask_em.errors import InputError
 from dask_em.estimators.answering import Answering
 from dask_em.estimators.fitted import Fitted, from_attributes, portable, restored, to_sklearn
@@ -39,6 +41,8 @@ LATER: dict[str, tuple[Any, ...]] = {  # arguments whose other values are not th
 NEW = {
     "accelerate": ["boolean"],
     "reseed": ["boolean"],
+    "init_params": [StrOptions({*STARTS, OVER_ALL_ROWS})],
+    "labels_init": ["array-like", None],
     "precision": [StrOptions({"float64", "auto"})],
     "max_minutes": [Interval(Real, 0, None, closed="neither"), None],
     "reproducible": [StrOptions({"warn", "strict"})],
@@ -66,10 +70,15 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         Passes over the data at most.
     n_init : int, default 1
         Starts; all of them are fitted in the same passes, and the best is kept.
-    init_params : {"kmeans", "k-means++", "random", "random_from_data"}, default "kmeans"
-        How responsibilities start, on a uniform sample of the rows taken in the first pass.
+    init_params : {"kmeans", "k-means++", "random", "random_from_data", "k-means||"}, default "kmeans"
+        How responsibilities start, on a uniform sample of the rows taken in the first pass, whitened. "k-means||" takes
+        six more reads to add rows that the sample has nothing near to: for clusters of less than one row in some
+        thousand. It begins at once with all rows.
     weights_init, means_init, precisions_init : array-like, optional
         A start of one's own: (k,), (k, d), and the shape that ``covariance_type`` gives.
+    labels_init : array-like (n,), optional
+        A start from labels 0 to k − 1 of the rows, -1 where one is not known: those rows have no part in the start. Of
+        an array on disk or a Dask array, only what belongs to the sample is read. Not saved with the model.
     random_state : int, RandomState or None
     warm_start : bool, default False
         Start from the last fit.
@@ -127,6 +136,7 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         weights_init: Any = None,
         means_init: Any = None,
         precisions_init: Any = None,
+        labels_init: Any = None,
         random_state: Any = None,
         warm_start: bool = False,
         verbose: int = 0,
@@ -149,6 +159,7 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         self.weights_init = weights_init
         self.means_init = means_init
         self.precisions_init = precisions_init
+        self.labels_init = labels_init
         self.random_state = random_state
         self.warm_start = warm_start
         self.verbose = verbose

@@ -65,7 +65,20 @@ def _chosen(group: Sequence[State], fitted: Sequence[State], sample: int, rows: 
     order = sorted(range(len(fitted)), key=lambda i: _rank(fitted[i]), reverse=True)
     best = fitted[order[0]]
     others = [i for i in order[1:] if SAME < best.objective - fitted[i].objective < NEAR and not fitted[i].collapsed]
-    return [_onward(group[i], fitted[i], sample, rows) for i in sorted([order[0], *others[: SECOND - 1]])]
+    chosen = sorted([order[0], *others[: SECOND - 1]])
+    for i, state in enumerate(fitted):
+        _tell(state, i + 1, chosen.index(i) + 1 if i in chosen else None)
+    return [_onward(group[i], fitted[i], sample, rows) for i in chosen]
+
+
+def _tell(state: State, number: int, onward: int | None) -> None:
+    told = "ends here" if onward is None else f"goes on as number {onward}"
+    fields = {"event": "start fitted", "model": state.name, "start": number, "objective": state.objective}
+    logger.info(
+        "%s: start %d came to %.6f nats per row of the sample in %d passes, and %s",
+        *(state.name, number, state.objective, len(state.history), told),
+        extra={**fields, "passes": len(state.history), "onward": onward},
+    )
 
 
 def _rank(state: State) -> tuple[bool, float]:

@@ -2,16 +2,21 @@
 
 from dask_em.kernel import reference
 from dask_em.kernel.holdout import Holdout, apart, summarize_apart
+from dask_em.kernel.nearest import Metric, Search, far_rows, nearest, tally
 from dask_em.kernel.passes import compiled_kernel, labels, log_density, responsibilities, score, summarize
 from dask_em.kernel.survey import Survey, refuse_faults, survey
 
 __all__ = [
     "Holdout",
+    "Metric",
+    "Search",
     "Survey",
     "apart",
     "compiled_kernel",
+    "far_rows",
     "labels",
     "log_density",
+    "nearest",
     "reference",
     "refuse_faults",
     "responsibilities",
@@ -19,4 +24,5 @@ __all__ = [
     "summarize",
     "summarize_apart",
     "survey",
+    "tally",
 ]
