@@ -76,9 +76,6 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         thousand. It begins at once with all rows.
     weights_init, means_init, precisions_init : array-like, optional
         A start of one's own: (k,), (k, d), and the shape that ``covariance_type`` gives.
-    labels_init : array-like (n,), optional
-        A start from labels 0 to k − 1 of the rows, -1 where one is not known: those rows have no part in the start. Of
-        an array on disk or a Dask array, only what belongs to the sample is read. Not saved with the model.
     random_state : int, RandomState or None
     warm_start : bool, default False
         Start from the last fit.
@@ -95,6 +92,9 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         fixed points. False takes scikit-learn's steps.
     max_minutes : float, optional
         End after the first pass beyond so many minutes, with the best parameters so far; a checkpoint can be resumed.
+    labels_init : array-like (n,), optional
+        A start from labels 0 to k − 1 of the rows, -1 where one is not known: those rows have no part in the start. Of
+        an array on disk or a Dask array, only what belongs to the sample is read. Not saved with the model.
     missing
         Reserved; only the default value is available yet.
 
@@ -136,7 +136,6 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         weights_init: Any = None,
         means_init: Any = None,
         precisions_init: Any = None,
-        labels_init: Any = None,
         random_state: Any = None,
         warm_start: bool = False,
         verbose: int = 0,
@@ -148,6 +147,7 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         reproducible: str = "warn",
         reseed: bool = False,
         max_minutes: float | None = None,
+        labels_init: Any = None,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -159,7 +159,6 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         self.weights_init = weights_init
         self.means_init = means_init
         self.precisions_init = precisions_init
-        self.labels_init = labels_init
         self.random_state = random_state
         self.warm_start = warm_start
         self.verbose = verbose
@@ -171,6 +170,7 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         self.reproducible = reproducible
         self.reseed = reseed
         self.max_minutes = max_minutes
+        self.labels_init = labels_init
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit the mixture; see :meth:`iterate` for one pass at a time.
