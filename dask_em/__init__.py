@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dask_em.estimators import GaussianMixture, MultivariateNormal, load, spool
+    from dask_em.estimators import GaussianMixture, GaussianMixtureSearch, MultivariateNormal, load, select, spool
     from dask_em.plan import Plan
     from dask_em.storage import Atom, Source, open_source
 
@@ -22,6 +22,8 @@ _HOMES = {  # public names in the order of the pipeline; lazy, so that a worker 
     "spool": "dask_em.estimators",
     "Plan": "dask_em.plan",
     "GaussianMixture": "dask_em.estimators",
+    "GaussianMixtureSearch": "dask_em.estimators",
+    "select": "dask_em.estimators",
     "MultivariateNormal": "dask_em.estimators",
     "load": "dask_em.estimators",
 }
@@ -32,6 +34,8 @@ __all__ = [  # noqa: RUF022  # in the order of the pipeline
     "spool",
     "Plan",
     "GaussianMixture",
+    "GaussianMixtureSearch",
+    "select",
     "MultivariateNormal",
     "load",
 ]

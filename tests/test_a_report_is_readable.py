@@ -6,7 +6,18 @@ import pytest
 from PIL import Image
 
 from dask_em.driver import Entry
-from dask_em.report import HistoryTable, Summary, data_size, duration, log_likelihood_picture
+from dask_em.report import (
+    Contender,
+    HistoryTable,
+    Member,
+    Selection,
+    Summary,
+    data_size,
+    duration,
+    log_likelihood_picture,
+)
+
+FIRST, SECOND = Member("2 components, full", 1), Member("2 components, full", 2)
 
 
 def entries(count, end=-1.0):
@@ -22,18 +33,19 @@ def inked(path, colour):
     return int((abs(pixels - colour).max(axis=-1) < 12).sum())
 
 
-BEST, OTHER = (0x0B, 0x5F, 0xA5), (0x9F, 0xB3, 0xC8)
+BEST, OTHER, GREEN = (0x0B, 0x5F, 0xA5), (0x9F, 0xB3, 0xC8), (0x2E, 0x85, 0x40)
 
 
 def test_as_a_picture_with_the_best_restart_before_the_others(tmp_path):
-    log_likelihood_picture({0: entries(20, -3.0), 1: entries(30, -1.0)}, tmp_path / "two.png", "Converged.")
-    log_likelihood_picture({0: entries(20)}, tmp_path / "one.png", "Converged.")
+    both = {FIRST: entries(20, -3.0), SECOND: entries(30, -1.0)}
+    log_likelihood_picture(both, tmp_path / "two.png", "Converged.")
+    log_likelihood_picture({FIRST: entries(20)}, tmp_path / "one.png", "Converged.")
     assert inked(tmp_path / "two.png", BEST) > 500
     assert inked(tmp_path / "two.png", OTHER) > 500
     assert inked(tmp_path / "one.png", OTHER) < inked(tmp_path / "two.png", OTHER) / 5
 
 
-@pytest.mark.parametrize("histories", [{}, {0: []}, {0: entries(1)}, {0: entries(200)}])
+@pytest.mark.parametrize("histories", [{}, {FIRST: []}, {FIRST: entries(1)}, {FIRST: entries(200)}])
 def test_as_a_picture_however_long_the_history(tmp_path, histories):
     log_likelihood_picture(histories, tmp_path / "any.png", "a sentence " * 40)
     with Image.open(tmp_path / "any.png") as picture:
@@ -43,18 +55,18 @@ def test_as_a_picture_however_long_the_history(tmp_path, histories):
 def test_as_a_table_with_the_same_bits(tmp_path):
     table, written = HistoryTable(tmp_path / "history.csv"), entries(3)
     for count in range(1, 4):
-        table.update({1: written[:count]})
+        table.update({SECOND: written[:count]})
     with (tmp_path / "history.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [float(line["log_likelihood_nats_per_row"]) for line in lines] == [entry.objective for entry in written]
     assert [line["pass"] for line in lines] == ["1", "2", "3"]
-    assert {line["restart"] for line in lines} == {"2"}
+    assert {(line["model"], line["restart"]) for line in lines} == {("2 components, full", "2")}
     assert {line["rows"] for line in lines} == {"1000"}
 
 
 def test_as_a_table_that_tells_what_became_of_components(tmp_path):
     table, (first, second) = HistoryTable(tmp_path / "history.csv"), entries(2)
-    table.update({0: [dataclasses.replace(first, fate=("component 3 emptied", "component 1 recovered")), second]})
+    table.update({FIRST: [dataclasses.replace(first, fate=("component 3 emptied", "component 1 recovered")), second]})
     with (tmp_path / "history.csv").open(newline="") as file:
         assert [line["fate"] for line in csv.DictReader(file)] == ["component 3 emptied; component 1 recovered", ""]
 
@@ -65,10 +77,54 @@ def test_as_a_table_in_order_of_passes_that_begins_with_earlier_ones(tmp_path):
     table = HistoryTable(path)
     assert path.read_text().startswith("what")
     for counts in ((2, 2), (3, 2), (3, 3)):
-        table.update({restart: entries(count) for restart, count in enumerate(counts)})
+        table.update({member: entries(count) for member, count in zip((FIRST, SECOND), counts, strict=True)})
     with path.open(newline="") as file:
         lines = [(line["pass"], line["restart"]) for line in csv.DictReader(file)]
     assert lines == [("1", "1"), ("1", "2"), ("2", "1"), ("2", "2"), ("3", "1"), ("3", "2")]
+
+
+def test_with_names_that_tell_fits_apart():
+    other = Member("4 components, full", 1)
+    assert Member.labels([FIRST]) == {FIRST: "restart 1"}
+    assert list(Member.labels([FIRST, SECOND]).values()) == ["restart 1", "restart 2"]
+    assert list(Member.labels([FIRST, other]).values()) == ["2 components, full", "4 components, full"]
+    assert Member.labels([FIRST, SECOND, other])[SECOND] == "2 components, full, restart 2"
+
+
+def selection(select_by="bic", unknown=False):
+    value = float("nan") if unknown else 5.0
+    contenders = [
+        Contender(f"{k} components, {kind}", k, kind, 9, -1.0 - k, 7.0, value * k, 8.0, -k / 8, 3, k == 4, "Converged.")
+        for kind in ("full", "diag")
+        for k in (2, 4)
+    ]
+    return Selection(contenders, 0, select_by)
+
+
+def test_as_a_table_of_models_with_the_same_bits(tmp_path):
+    selection().write(tmp_path / "selection.csv")
+    with (tmp_path / "selection.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["chosen"] for line in lines] == ["yes", "", "", ""]
+    assert [float(line["held_out"]) for line in lines] == [each.held_out for each in selection().contenders]
+
+
+def test_as_words_that_say_which_model_and_why():
+    assert selection().text().splitlines()[:2] == [
+        "Chosen by BIC of 4 models:",
+        " * 2 components, full                10.0  3 passes, converged",
+    ]
+    assert "foretold from the sample, dropped" in selection().text()
+    assert selection("holdout").text().splitlines()[1].split()[4] == "-0.250000"
+    assert selection(unknown=True).text().count("not known") == 4
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+@pytest.mark.parametrize("select_by", ["bic", "holdout"])
+def test_as_a_picture_of_the_models(tmp_path, select_by, unknown):
+    selection(select_by, unknown).picture(tmp_path / "selection.png")
+    drawn = inked(tmp_path / "selection.png", GREEN)
+    assert drawn < 50 if unknown and select_by == "bic" else drawn > 100
 
 
 def test_as_a_summary_in_words():

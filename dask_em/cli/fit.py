@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import shutil
 import sys
@@ -18,13 +19,13 @@ from dask_em import __version__
 from dask_em.cli.guard import say, stopped_by, terminable
 from dask_em.cli.progress import Progress
 from dask_em.cli.run_directory import RunDirectory
-from dask_em.cli.settings import client_of, mixture_of, performance_of, source_of, spooled_of
-from dask_em.cli.summary import summary_of
+from dask_em.cli.settings import client_of, estimator_of, performance_of, source_of, spooled_of
+from dask_em.cli.summary import selection_of, summary_of
 from dask_em.config import Config, dump_config, load_config
-from dask_em.driver import Checkpoints
+from dask_em.driver import Checkpoints, State
 from dask_em.errors import InputError
-from dask_em.estimators import GaussianMixture
-from dask_em.report import HistoryTable, log_likelihood_picture
+from dask_em.estimators import GaussianMixture, GaussianMixtureSearch
+from dask_em.report import HistoryTable, Member, Selection, log_likelihood_picture
 from dask_em.storage import Source
 from dask_em.storage.secrets import HIDDEN, without_credentials
 
@@ -54,42 +55,64 @@ def fit(
         if not resume:  # which may yet be refused
             run.config.write_text(dump_config(settings), encoding="utf-8")
         try:
-            model = _fitted(settings, source, run, checkpoints, logger, resume)
+            model, selection = _fitted(settings, source, run, checkpoints, logger, resume)
         except BaseException as end:
             _tell_end(end, checkpoints, shlex.join([*again, "--resume"]), logger)
             raise
         text = summary_of(model, None if resume else time.perf_counter() - began).text()
+        text = f"{selection.text()}\n\n{text}" if selection else text
         logger.info("done\n%s", text)
-    typer.echo(f"\n{text}\n\n{_where(run)}\n\nnext: {_next(settings, config, run)}")
+    typer.echo(f"\n{text}\n\n{_where(run, selection is not None)}\n\nnext: {_next(settings, config, run)}")
 
 
 def _fitted(
     settings: Config, source: Source, run: RunDirectory, checkpoints: Checkpoints, logger: Logger, resume: bool
-) -> GaussianMixture:
-    model = mixture_of(settings)
+) -> tuple[GaussianMixture, Selection | None]:
+    estimator, members = estimator_of(settings), Members()
     found = checkpoints.newest() if resume else None
-    histories = {i: list(state.history) for i, state in enumerate(found.states)} if found else {}
+    histories = {members.of(i, state): list(state.history) for i, state in enumerate(found.states)} if found else {}
     before, table = sum(map(len, histories.values())), HistoryTable(run.history)
     with (
         client_of(settings.cluster) as client,
         performance_of(client, run.performance if settings.output.performance_report else None),
-        Progress(settings.fit, Console(stderr=True)) as progress,
+        Progress(settings, Console(stderr=True)) as progress,
     ):
         rows = spooled_of(settings.data, source, client)
-        with closing(model.iterate(rows, client=client, checkpoints=checkpoints, resume=resume)) as iterations:
+        with closing(estimator.iterate(rows, client=client, checkpoints=checkpoints, resume=resume)) as iterations:
             for iteration in iterations:
-                entries = histories.setdefault(iteration.member, [])
+                member = members.of(iteration.member, iteration.state)
+                entries = histories.setdefault(member, [])
                 entries.append(iteration.entry)
                 table.update(histories)
-                told = {"event": "pass", "pass": iteration.entry.number, "restart": iteration.member + 1}
-                logger.info(progress.show(iteration.member, entries), extra=told)
+                told = {"event": "pass", "pass": iteration.entry.number, **dataclasses.asdict(member)}
+                logger.info(progress.show(member, entries, iteration.state), extra=told)
     if found and sum(map(len, histories.values())) == before:
         say(f"the fit in {run.path} has ended before, and no pass was left to make")
     table.update(histories)
-    log_likelihood_picture(histories, run.picture, model.outcome_.sentence)
+    model = estimator.best_estimator_ if isinstance(estimator, GaussianMixtureSearch) else estimator
+    selection = selection_of(estimator) if isinstance(estimator, GaussianMixtureSearch) else None
+    if selection:
+        selection.write(run.selection)
+        selection.picture(run.selection_picture)
+    best = next((member for member, entries in histories.items() if tuple(entries) == model.history_), None)
+    log_likelihood_picture(histories, run.picture, model.outcome_.sentence, best)
     run.config.write_text(dump_config(settings), encoding="utf-8")
     model.save(run.model)
-    return model
+    return model, selection
+
+
+class Members:
+    """The fits that share the passes, by their numbers: restarts are counted for each model."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, Member] = {}
+
+    def of(self, number: int, state: State) -> Member:
+        """Return a fit's model and restart."""
+        if number not in self._known:
+            earlier = sum(member.model == state.name for member in self._known.values())
+            self._known[number] = Member(state.name, earlier + 1)
+        return self._known[number]
 
 
 def _tell_moved(run: RunDirectory, aside: RunDirectory) -> None:
@@ -119,11 +142,19 @@ def _told(override: str) -> str:
     return f"{path}={HIDDEN}" if "storage_options" in path else without_credentials(override)
 
 
-def _where(run: RunDirectory) -> str:
+def _where(run: RunDirectory, chosen: bool) -> str:
     return "\n".join(
         f"  {path}  {what}"
         for path, what in (
             (run.model, "the model"),
+            *(
+                (
+                    (run.selection, "the models that it was chosen from"),
+                    (run.selection_picture, "what was compared, as a picture"),
+                )
+                if chosen
+                else ()
+            ),
             (run.history, "a line for each pass"),
             (run.picture, "the log-likelihood by pass, as a picture"),
             (run.config, "the config as it was used"),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dask_em.cli.settings import found_of, kept_of, mixture_of, source_of, threads_of
+from dask_em.cli.settings import estimator_of, found_of, kept_of, mixture_of, source_of, threads_of
 from dask_em.config import load_config
 from dask_em.estimators.planning import forecast
 
@@ -27,14 +27,14 @@ def plan(
 ) -> None:
     """Tell what one pass of the fit in CONFIG reads, computes, holds in memory and takes."""
     settings = load_config(config, overrides or [])
-    mixture, threads, source = mixture_of(settings), threads_of(settings.cluster), source_of(settings.data)
+    threads, source = threads_of(settings.cluster), source_of(settings.data)
     found = found_of(settings.data, source)
     if settings.data.spool and found is None:
         typer.echo(f"First: the rows are written to {settings.data.spool}; what follows is told of {source.name}.")
-    planned, kept = mixture.plan(found or source), kept_of(settings.cluster)
+    planned, kept = estimator_of(settings).plan(found or source), kept_of(settings.cluster)
     for sentence in planned.sentences():
         typer.echo(sentence)
     typer.echo(FREE if kept is None else planned.residence(kept))
     planned.require_memory(threads.memory, "Raise cluster.memory_limit or lower cluster.threads_per_worker")
     if trial:
-        typer.echo(forecast(planned, mixture).sentence(planned.layout.rows, threads.number))
+        typer.echo(forecast(planned, mixture_of(settings)).sentence(planned.layout.rows, threads.number))

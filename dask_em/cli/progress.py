@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.progress import Progress as Live
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from dask_em.config import Fit
-from dask_em.driver import Entry
-from dask_em.report import duration
+from dask_em.config import Config
+from dask_em.driver import Entry, State
+from dask_em.report import Member, duration
 
 __all__ = ["Progress", "line", "passes_left"]
 
@@ -21,8 +21,8 @@ __all__ = ["Progress", "line", "passes_left"]
 class Progress:
     """Shows each pass as it ends. Use it as a context manager around the fit."""
 
-    def __init__(self, fit: Fit, console: Console) -> None:
-        self._fit = fit
+    def __init__(self, settings: Config, console: Console) -> None:
+        self._fit, self._is_search = settings.fit, settings.is_search
         self._live = Live(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
@@ -43,20 +43,24 @@ class Progress:
     ) -> None:
         self._live.stop()
 
-    def show(self, restart: int, entries: Sequence[Entry]) -> str:
-        """Print the line of a restart's last pass; return it."""
+    def show(self, member: Member, entries: Sequence[Entry], state: State) -> str:
+        """Print the line of a fit's last pass, and how it ended where others go on; return it."""
         changes = _changes(entries, self._fit.stop_on)
         left = passes_left(changes, self._fit.tolerance, self._fit.max_passes - len(entries))
         rest = sum(entry.seconds for entry in entries) / len(entries) * left
-        text = line(entries[-1], changes[-1], rest, restart if self._fit.restarts > 1 else None)
+        which = [f"{member.model:<24}"] if self._is_search else []
+        which += [f"restart {member.restart:2d}"] if self._fit.restarts > 1 else []
+        text = line(entries[-1], changes[-1], rest, "  ".join(which))
+        if state.dropped and state.outcome:
+            text += f"  {state.outcome.sentence}"
         self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
         self._live.update(self._task, description=f"pass {len(entries) + 1} of at most {self._fit.max_passes}")
         return text
 
 
-def line(entry: Entry, change: float, rest: float, restart: int | None = None) -> str:
-    """Return what there is to say of a pass, with ``rest`` seconds to go."""
-    which = "" if restart is None else f"  restart {restart + 1:2d}"
+def line(entry: Entry, change: float, rest: float, which: str = "") -> str:
+    """Return what there is to say of a pass of a model, with ``rest`` seconds to go."""
+    which = which and f"  {which}"
     seconds = max(entry.seconds, 1e-9)
     changed = "       -" if math.isnan(change) else f"{change:8.1e}"
     climbed = "log-likelihood" if entry.objective == entry.log_likelihood else "objective"  # regularised: never falls

@@ -24,7 +24,8 @@ __all__ = ["RunDirectory"]
 
 CONFIG, MODEL, HISTORY, PICTURE, LOG = "config.yaml", "model.npz", "history.csv", "log_likelihood.png", "fit.log"
 CHECKPOINTS, PERFORMANCE = "checkpoints", "performance.html"
-OURS = frozenset({CONFIG, MODEL, HISTORY, PICTURE, LOG, CHECKPOINTS, PERFORMANCE})
+SELECTION, SELECTION_PICTURE = "selection.csv", "selection.png"
+OURS = frozenset({CONFIG, MODEL, HISTORY, PICTURE, LOG, CHECKPOINTS, PERFORMANCE, SELECTION, SELECTION_PICTURE})
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 LOGGERS = ("dask_em", "distributed", "py.warnings")  # distributed keeps its messages to itself unless asked
 
@@ -54,6 +55,16 @@ class RunDirectory:
     def picture(self) -> Path:
         """The log-likelihood by pass."""
         return self.path / PICTURE
+
+    @property
+    def selection(self) -> Path:
+        """The models that one was chosen from, as a table."""
+        return self.path / SELECTION
+
+    @property
+    def selection_picture(self) -> Path:
+        """What they were compared by."""
+        return self.path / SELECTION_PICTURE
 
     @property
     def log(self) -> Path:

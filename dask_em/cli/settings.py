@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from dask_em.config import Cluster, Config, Data
-from dask_em.estimators import GaussianMixture
+from dask_em.estimators import GaussianMixture, GaussianMixtureSearch
 from dask_em.estimators.spooling import find_spooled, spooled
 from dask_em.execution import ClusterSettings, bytes_to_keep, connect, cores, memory_for_rows, performance_report
 from dask_em.storage import Source, open_source
 
 __all__ = [
     "client_of",
+    "estimator_of",
     "found_of",
     "kept_of",
     "mixture_of",
@@ -52,12 +53,28 @@ def found_of(data: Data, source: Source) -> Source | None:
     return find_spooled(source, data.spool, data.weights is not None) if data.spool else None
 
 
-def mixture_of(config: Config) -> GaussianMixture:
+def estimator_of(config: Config) -> GaussianMixture | GaussianMixtureSearch:
     """Return the estimator that a config describes, not yet fitted."""
+    if not config.is_search:
+        return mixture_of(config)
+    fit = config.fit
+    return GaussianMixtureSearch(
+        mixture_of(config),
+        n_components=config.model.components,
+        covariance_type=config.model.covariance,
+        select_by=fit.select_by,
+        holdout=fit.holdout,
+        drop=fit.drop,
+    )
+
+
+def mixture_of(config: Config) -> GaussianMixture:
+    """Return the mixture that a config describes, the largest where it names several."""
     model, fit = config.model, config.fit
+    kinds = (model.covariance,) if isinstance(model.covariance, str) else model.covariance
     return GaussianMixture(
-        model.components,
-        covariance_type=model.covariance,
+        model.components if isinstance(model.components, int) else max(model.components),
+        covariance_type="full" if "full" in kinds else kinds[0],
         tol=fit.tolerance,
         reg_covar=model.regularization,
         max_iter=fit.max_passes,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dask_em.estimators import GaussianMixture
-from dask_em.report import Summary
+import dataclasses
 
-__all__ = ["summary_of"]
+from dask_em.estimators import GaussianMixture, GaussianMixtureSearch
+from dask_em.report import Contender, Selection, Summary
+
+__all__ = ["selection_of", "summary_of"]
 
 
 def summary_of(model: GaussianMixture, seconds: float | None = None) -> Summary:
@@ -25,3 +27,14 @@ def summary_of(model: GaussianMixture, seconds: float | None = None) -> Summary:
         seconds=(sum(entry.seconds for entry in model.history_) or None) if seconds is None else seconds,
         outcome=model.outcome_.sentence,
     )
+
+
+def selection_of(search: GaussianMixtureSearch) -> Selection:
+    """Return which model a search has chosen, and from which."""
+    told = [
+        Contender(
+            **{f.name: getattr(each, f.name) for f in dataclasses.fields(each)} | {"outcome": each.outcome.sentence}
+        )
+        for each in search.results_
+    ]
+    return Selection(told, search.best_index_, search.select_by)

@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from dask_em.config.sentences import sentence
-from dask_em.config.tree import Config, keys
+from dask_em.config.tree import ONE, SEVERAL, Config, keys
 from dask_em.errors import ConfigError
 from dask_em.storage.secrets import without_credentials, without_secrets
 
@@ -33,9 +33,13 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        faults = {".".join(map(str, fault["loc"])): fault for fault in error.errors(include_url=False)}
+        faults = {_place(fault["loc"]): fault for fault in error.errors(include_url=False)}
         deepest = [at for at in faults if not any(other.startswith(f"{at}.") for other in faults)]
         raise ConfigError("\n".join(sentence(at, faults[at], str(path), places) for at in deepest)) from None
+
+
+def _place(parts: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in parts if part not in (ONE, SEVERAL))
 
 
 def dump_config(config: Config) -> str:

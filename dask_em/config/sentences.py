@@ -25,6 +25,7 @@ _ALLOWED = {
     "greater_than": "more than {gt}",
     "greater_than_equal": "at least {ge}",
     "int_type": "a whole number",
+    "less_than": "less than {lt}",
     "less_than_equal": "at most {le}",
     "literal_error": "{expected}",
     "model_type": "a section of keys",
@@ -32,7 +33,7 @@ _ALLOWED = {
     "string_pattern_mismatch": "a size such as 2GiB, 600MB, 0B or auto",
     "string_too_short": "text that is not empty",
     "string_type": "text",
-    "too_short": "null or a list that names at least one",
+    "too_short": "a list that names at least one",
     "tuple_type": "a list",
 }
 

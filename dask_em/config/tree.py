@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from dask_em.storage.secrets import HIDDEN, without_credentials
 
-__all__ = ["COMING", "SECTIONS", "Cluster", "Config", "Data", "Fit", "Model", "Output", "keys"]
+__all__ = ["COMING", "ONE", "SECTIONS", "SEVERAL", "Cluster", "Config", "Data", "Fit", "Model", "Output", "keys"]
 
 COMING = "Not in this version."
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -20,6 +20,24 @@ _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=Fal
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 Size = Annotated[str, Field(pattern=r"^([0-9]+(\.[0-9]+)? ?([kKMGT]i?)?B|auto)$")]
+
+
+ONE, SEVERAL = "one", "several"
+
+
+def _several(value: object) -> str:
+    return SEVERAL if isinstance(value, list | tuple) else ONE
+
+
+Kind = Literal["full", "tied", "diag", "spherical"]
+Counts = Annotated[
+    Annotated[Count, Tag(ONE)] | Annotated[tuple[Count, ...], Field(min_length=1, strict=False), Tag(SEVERAL)],
+    Discriminator(_several),
+]
+Kinds = Annotated[
+    Annotated[Kind, Tag(ONE)] | Annotated[tuple[Kind, ...], Field(min_length=1, strict=False), Tag(SEVERAL)],
+    Discriminator(_several),
+]
 
 
 class Data(BaseModel):
@@ -83,9 +101,12 @@ class Model(BaseModel):
 
     model_config = _STRICT
     family: Literal["gaussian"] = Field("gaussian", description="The distribution of each component.")
-    components: Count = Field(description="The number of components.")
-    covariance: Literal["full", "tied", "diag", "spherical"] = Field(
-        "full", description="Each its own matrix; one for all; each its own variances; each one variance."
+    components: Counts = Field(
+        description="The number of components; a list: one is chosen, all are fitted in the same passes."
+    )
+    covariance: Kinds = Field(
+        "full",
+        description="Each its own matrix; one for all; each its own variances; each one variance. A list: choose.",
     )
     regularization: float = Field(
         1e-6, ge=0, description="Added to the diagonal of each covariance, in squared units of the data."
@@ -128,14 +149,27 @@ class Fit(BaseModel):
     max_minutes: Annotated[float, Field(gt=0)] | None = Field(
         None, description="End after the first pass beyond so many minutes, with a checkpoint to resume from."
     )
-    holdout: None = Field(None, description=COMING)
-    select_by: None = Field(None, description=COMING)
+    holdout: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="Share of the rows, chosen by their hashed numbers, that models are scored on, not fitted to."
+    )
+    select_by: Literal["bic", "aic", "icl", "holdout"] = Field(
+        "bic", description="What is lowest (for holdout: highest) for the model to choose, where there are several."
+    )
+    drop: bool = Field(
+        True, description="Drop models that are seen to be worse than another; false: fit all of them to their end."
+    )
     reproducible: Literal["warn", "strict"] = Field(
         "warn", description="What to do when workers' arithmetic (versions, kind of CPU) differs: tell, or stop."
     )
     checkpoint_every: float = Field(
         0.0, ge=0, description="Seconds between two checkpoints at least; 0: one after each pass."
     )
+
+    @model_validator(mode="after")
+    def _holdout_is_there(self) -> Self:
+        if self.select_by == "holdout" and self.holdout is None:
+            raise ValueError("select_by is holdout, but no rows are held out; say which share, such as holdout: 0.1")
+        return self
 
 
 class Cluster(BaseModel):
@@ -196,6 +230,12 @@ class Config(BaseModel):
     fit: Fit = Field(default_factory=Fit)
     cluster: Cluster = Field(default_factory=Cluster)
     output: Output
+
+    @property
+    def is_search(self) -> bool:
+        """Whether a model is to be chosen, or scored on rows that are held out."""
+        several = isinstance(self.model.components, tuple) or isinstance(self.model.covariance, tuple)
+        return several or self.fit.holdout is not None
 
     @model_validator(mode="after")
     def _report_has_a_cluster(self) -> Self:

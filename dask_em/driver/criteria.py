@@ -38,11 +38,16 @@ class Criterion(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]  # as people write it
+    digits: ClassVar[int] = 1  # after the point, for people
     falls: ClassVar[bool] = False  # with each gain of log-likelihood: what was reached is then a bound
 
     @abstractmethod
     def value(self, known: Known) -> float:
         """Return the number that the best model has the lowest of."""
+
+    def told(self, value: float) -> str:
+        """Return a value as people read it."""
+        return f"{value:,.{self.digits}f}"
 
 
 @record
@@ -82,7 +87,7 @@ class ICL(Criterion):
 class HeldOut(Criterion):
     """Minus the log-likelihood of rows that no model is fitted to, nats per row."""
 
-    name, title = "holdout", "held-out log-likelihood, negated"
+    name, title, digits = "holdout", "held-out log-likelihood (negated)", 6
 
     def value(self, known: Known) -> float:
         return -known.held_out

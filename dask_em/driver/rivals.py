@@ -15,7 +15,7 @@ __all__ = ["Rivals", "known"]
 
 PASSES = 3  # that a model is given at least
 DOUBT = 10  # times what a method sees left to gain: on a ridge it sees too little
-NEAR = 1e-3  # nats per row within which nobody is dropped
+NEAR = 1e-4  # nats per row within which nobody is dropped
 
 
 def known(state: State, rows: float) -> Known | None:
@@ -60,12 +60,12 @@ class Rivals:
         hoped, reached = self.criterion.value(found.hoping(_left(state) + NEAR)), self.value(best)
         if not hoped > reached:
             return state
-        name = self.criterion.title
-        told = (
-            f"Dropped after {len(state.history)} passes: its {name} cannot be expected below {hoped:,.6g}, and that "
-            f"of {best.name or 'another start'} is {reached:,.6g}."
+        title, told = self.criterion.title, self.criterion.told
+        sentence = (
+            f"Dropped after {len(state.history)} passes: its {title} cannot be expected below {told(hoped)}, and that "
+            f"of {best.name} is {told(reached)}."
         )
-        return dataclasses.replace(state, outcome=Outcome("dropped", told))
+        return dataclasses.replace(state, outcome=Outcome("dropped", sentence))
 
 
 def _left(state: State) -> float:

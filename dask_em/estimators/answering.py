@@ -21,7 +21,7 @@ class Answering:
     """An estimator whose fit leaves a mixture in ``_fitted``, and what that mixture says of rows."""
 
     _fitted: Fitted
-    random_state: Any
+    _random_state: Any  # what draws rows
 
     def predict(self, X: Any) -> Any:
         """Return the most probable component of each row, (n,); lazy for data that is not in memory."""
@@ -55,7 +55,7 @@ class Answering:
 
     def sample(self, n_samples: Any = 1) -> tuple[Array, Array]:
         """Draw rows: (n, d) and the component of each, (n,), in order of component."""
-        return answers.draw(self._checked(), n_samples, check_random_state(self.random_state))
+        return answers.draw(self._checked(), n_samples, check_random_state(self._random_state))
 
     def _checked(self) -> Fitted:
         check_is_fitted(self, "_fitted")

@@ -72,8 +72,7 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         Starts; all of them are fitted in the same passes, and the best is kept.
     init_params : {"kmeans", "k-means++", "random", "random_from_data", "k-means||"}, default "kmeans"
         How responsibilities start, on a uniform sample of the rows taken in the first pass, whitened. "k-means||" takes
-        six more reads to add rows that the sample has nothing near to: for clusters of less than one row in some
-        thousand. It begins at once with all rows.
+        six more reads, which all starts share, to add rows of clusters that the sample misses, and begins with all rows.
     weights_init, means_init, precisions_init : array-like, optional
         A start of one's own: (k,), (k, d), and the shape that ``covariance_type`` gives.
     random_state : int, RandomState or None
@@ -213,9 +212,8 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
             A folder that a checkpoint is written to after each pass. With ``resume`` the fit goes on from the newest
             one there, on whatever cluster, to the same bits.
         """
-        self._check_parameters()
         previous = self._fitted if self.warm_start and hasattr(self, "_fitted") else None
-        reached, order, place = None, self._order(previous), kept(checkpoints, resume)
+        reached, order, place = None, self.order(previous), kept(checkpoints, resume)
         try:
             with closing(fitting(order, X, sample_weight, client, place)) as steps:
                 for iteration, newest in steps:
@@ -224,13 +222,12 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
                         yield iteration
         finally:
             if reached is not None:
-                self._publish(reached.fitted(reached.best))
+                self.published(reached.fitted(reached.best))
 
     def plan(self, X: Any, *, sample_weight: Any = None, client: Any = None) -> Plan:
         """Return what one pass over the rows will read, compute and hold; a source of unknown length is counted."""
-        self._check_parameters()
         source = source_of(table(X), sample_weight=sample_weight)
-        return planned(source, self._order(None).size(source.schema.features), client)
+        return planned(source, self.order().size(source.schema.features), client)
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """Fit, then predict."""
@@ -248,7 +245,7 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
     def restore(cls, parameters: dict[str, Any], fitted: Fitted) -> Self:
         """Return the fitted mixture that a model file describes."""
         model = cls(**restored(parameters, cls().get_params()))
-        model._publish(fitted)
+        model.published(fitted)
         return model
 
     def to_sklearn(self) -> SklearnGaussianMixture:
@@ -260,7 +257,7 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         """Return a fitted mixture with the parameters and attributes of scikit-learn's."""
         check_is_fitted(estimator)
         model = cls(**estimator.get_params())
-        model._publish(from_attributes(estimator))
+        model.published(from_attributes(estimator))
         return model
 
     def _check_parameters(self) -> None:
@@ -270,12 +267,19 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
             if isinstance(value, np.ndarray) or value not in available:
                 raise InputError(f"{name}={value!r} is not available yet; leave it at {available[0]!r}")
 
-    def _order(self, previous: Fitted | None) -> Order:
+    @property
+    def _random_state(self) -> Any:
+        return self.random_state
+
+    def order(self, previous: Fitted | None = None) -> Order:
+        """Return what is asked for, checked."""
+        self._check_parameters()
         covariance, random = covariance_named(self.covariance_type), check_random_state(self.random_state)
         settings = self.get_params()
         return Order((Start(covariance, settings, random, previous),), settings)
 
-    def _publish(self, fitted: Fitted) -> None:
+    def published(self, fitted: Fitted) -> Self:
+        """Take on a fitted mixture's parameters and attributes."""
         self._fitted = fitted
         components, covariance = fitted.params.components, fitted.model.components.covariance
         self.weights_ = fitted.params.weights
@@ -293,3 +297,4 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
             self.feature_names_in_ = np.array(fitted.names, dtype=object)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
+        return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "model_path",
     "numbers",
     "substitute",
+    "whole_numbers",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -35,6 +37,17 @@ def numbers(name: str, value: Any) -> Array:
     except (TypeError, ValueError):
         pass  # rows of unequal length, or objects that are no numbers
     raise InputError(f"{name} cannot be read as real numbers; give numbers, and rows of equal length") from None
+
+
+def whole_numbers(name: str, value: Any, least: int) -> list[int]:
+    """Return one or several whole numbers as a list; InputError for anything else."""
+    try:
+        listed = [index(each) for each in ([value] if np.ndim(value) == 0 else list(value))]
+    except (TypeError, ValueError):
+        listed = []
+    if not listed or min(listed) < least:
+        raise InputError(f"{name} is {value!r}; give whole numbers of at least {least}") from None
+    return listed
 
 
 def model_path(path: Any) -> str | os.PathLike[str]:

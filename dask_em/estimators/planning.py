@@ -62,5 +62,5 @@ def forecast(plan: Plan, mixture: GaussianMixture) -> Forecast:
     trial = clone(mixture).set_params(n_components=components, tol=0.0, max_iter=TRIAL_PASSES, **begun)
     some = ArraySource(np.concatenate(found), name=f"the rows from {block.first} on of {layout.source.name}")
     passes = [it.entry.seconds for it in trial.iterate(some, client=HERE)]
-    share = mixture.n_components * mixture.n_init / components
+    share = plan.size.components / components  # all models of a pass
     return Forecast(reading, min(passes) * cores() * share / read)

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from dask_em.driver import Known, Outcome, Rivals, State, Stopping, iterate, known
+from dask_em.driver.split_merge import improved
 from dask_em.execution import open_reducer
 from dask_em.kernel import Survey, log_density
 from dask_em.plan import ModelSize, plan
+from dask_em.reduction import Reducer
 from dask_em.rows import Rows
 from dask_em.statistics import Sample
 from dask_em.storage import Weighted, open_source
@@ -39,68 +41,74 @@ def warmed(
     sample, states = survey.sample, [state for group in groups for state in group]
     if survey.rows < WORTH * len(sample.values):
         return states
-    fitted = iter(_fitted(states, sample, size))
-    chosen: list[State] = []
-    for group in groups:
-        chosen += _chosen(group, [next(fitted) for _ in group], len(sample.values), survey.rows)
+    order = np.argsort(sample.index)
+    source = Weighted(open_source(sample.values[order]), sample.weight[order])
+    with open_reducer(plan(source, source.atoms(), size).layout, once=True) as reducer:
+        restarts = iter(_fitted(states, reducer))
+        fitted = [[next(restarts) for _ in group] for group in groups]
+        for each in fitted:
+            _tell(each)
+        pairs = [sorted(zip(each, group, strict=True), key=_rank) for each, group in zip(fitted, groups, strict=True)]
+        best = [ranked[0][0] for ranked in pairs]
+        moved = improved(best, reducer, sample.values, sample.weight)
+    chosen = [
+        state
+        for ranked, (was, now) in zip(pairs, zip(best, moved, strict=True), strict=True)
+        for state in _chosen(ranked if now is was else [(now, ranked[0][1]), *ranked], survey)
+    ]
     told = f"{len(states)} start(s) were fitted to a sample of {len(sample.values):,} rows; {len(chosen)} go on"
     logger.info(told, extra={"event": "sample fitted", "starts": len(states), "rows": len(sample.values)})
     return _contenders(chosen, sample, rivals) if drop and len(groups) > 1 else chosen
 
 
-def _fitted(states: Sequence[State], sample: Sample, size: ModelSize) -> list[State]:
+def _fitted(states: Sequence[State], reducer: Reducer) -> list[State]:
     """Return the states as fits of the sample have left them."""
-    order = np.argsort(sample.index)
-    source = Weighted(open_source(sample.values[order]), sample.weight[order])
     stopping = Stopping(TOLERANCE, max_passes=PASSES)
     fitted = [dataclasses.replace(state, stopping=stopping, reseeding=None) for state in states]
-    with open_reducer(plan(source, source.atoms(), size).layout, once=True) as reducer:
-        for iteration in iterate(fitted, reducer):
-            fitted[iteration.member] = iteration.state
+    for iteration in iterate(fitted, reducer):
+        fitted[iteration.member] = iteration.state
     return fitted
 
 
-def _chosen(group: Sequence[State], fitted: Sequence[State], sample: int, rows: int) -> list[State]:
-    """Return a model's best start, and those near it that have come to another optimum."""
-    order = sorted(range(len(fitted)), key=lambda i: _rank(fitted[i]), reverse=True)
-    best = fitted[order[0]]
-    others = [i for i in order[1:] if SAME < best.objective - fitted[i].objective < NEAR and not fitted[i].collapsed]
-    chosen = sorted([order[0], *others[: SECOND - 1]])
-    for i, state in enumerate(fitted):
-        _tell(state, i + 1, chosen.index(i) + 1 if i in chosen else None)
-    return [_onward(group[i], fitted[i], sample, rows) for i in chosen]
+def _rank(pair: tuple[State, State]) -> tuple[bool, float]:
+    return pair[0].collapsed, -pair[0].objective
 
 
-def _tell(state: State, number: int, onward: int | None) -> None:
-    told = "ends here" if onward is None else f"goes on as number {onward}"
-    fields = {"event": "start fitted", "model": state.name, "start": number, "objective": state.objective}
-    logger.info(
-        "%s: start %d came to %.6f nats per row of the sample in %d passes, and %s",
-        *(state.name, number, state.objective, len(state.history), told),
-        extra={**fields, "passes": len(state.history), "onward": onward},
-    )
+def _tell(fitted: Sequence[State]) -> None:
+    """Tell what each restart of a model came to."""
+    for number, state in enumerate(fitted, 1):
+        passes = len(state.history)
+        fields = {"model": state.name, "start": number, "objective": state.objective, "passes": passes}
+        told = "%s: start %d came to %.6f nats per row of the sample in %d passes"
+        logger.info(told, state.name, number, state.objective, passes, extra={"event": "start fitted", **fields})
 
 
-def _rank(state: State) -> tuple[bool, float]:
-    return not state.collapsed, state.objective
+def _chosen(ranked: Sequence[tuple[State, State]], survey: Survey) -> list[State]:
+    """Return a model's best start, and those near it that have come to another optimum.
+
+    Each is given as its fit of the sample and its beginning, the best first.
+    """
+    (best, _), *others = ranked
+    near = [pair for pair in others if SAME < best.objective - pair[0].objective < NEAR and not pair[0].collapsed]
+    return [_onward(state, fitted, survey) for fitted, state in [ranked[0], *near[: SECOND - 1]]]
 
 
-def _onward(state: State, fitted: State, sample: int, rows: int) -> State:
+def _onward(state: State, fitted: State, survey: Survey) -> State:
     """Return a state that begins anew where one over the sample has ended."""
-    foretold = None if fitted.collapsed else _foretold(fitted, sample, rows)
+    foretold = None if fitted.collapsed else _foretold(fitted, survey)
     return dataclasses.replace(state, params=fitted.reached, method=fitted.method.carried(), foretold=foretold)
 
 
-def _foretold(fitted: State, sample: int, rows: int) -> Known | None:
+def _foretold(fitted: State, survey: Survey) -> Known | None:
     """Return what a fit of the sample says of one of all rows.
 
     A fit of n rows explains them better by ν/2n nats per row than the best of the family explains all others, and the
     others worse by as much (Akaike 1974).
     """
-    found = known(fitted, rows)
+    found = known(fitted, survey.weight)
     if found is None:
         return None
-    here, there = found.parameters / (2 * sample), found.parameters / (2 * rows)
+    here, there = found.parameters / (2 * len(survey.sample.values)), found.parameters / (2 * survey.rows)
     level = found.log_likelihood - here
     return dataclasses.replace(found, log_likelihood=level + there, held_out=level - there)
 
@@ -125,9 +133,10 @@ def _judged(state: State, best: State, rivals: Rivals, margin: float) -> State:
     hoped, reached = rivals.criterion.value(state.foretold.hoping(margin)), rivals.value(best)
     if not hoped > reached:
         return state
-    told = (
-        f"Dropped on the sample: its {rivals.criterion.title} over all rows is foretold as {hoped:,.6g} at the least, "
-        f"and that of {best.name} as {reached:,.6g}."
+    title, told = rivals.criterion.title, rivals.criterion.told
+    sentence = (
+        f"Dropped on the sample: its {title} over all rows is foretold as {told(hoped)} at the least, and that of "
+        f"{best.name} as {told(reached)}."
     )
-    logger.info("%s: %s", state.name, told, extra={"event": "model dropped", "model": state.name})
-    return dataclasses.replace(state, outcome=Outcome("dropped", told))
+    logger.info("%s: %s", state.name, sentence, extra={"event": "model dropped", "model": state.name})
+    return dataclasses.replace(state, outcome=Outcome("dropped", sentence))

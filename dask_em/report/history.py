@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from dask_em.driver import Entry
 
-__all__ = ["HistoryTable"]
+__all__ = ["HistoryTable", "Member"]
 
 COLUMNS = {  # heading: field of an entry
     "pass": "number",
@@ -23,32 +24,52 @@ COLUMNS = {  # heading: field of an entry
     "rows": "rows",
     "seconds": "seconds",
     "bytes_read": "bytes_read",
+    "held_out_nats_per_row": "held_out",
     "fate": "fate",
     "events": "events",
 }
 
 
+@dataclass(frozen=True)
+class Member:
+    """One of the fits that share the passes: a restart, numbered from 1 for people, of a model."""
+
+    model: str
+    restart: int
+
+    @staticmethod
+    def labels(members: Collection[Member]) -> dict[Member, str]:
+        """Return what tells each apart from the others: its model, its restart, or both."""
+        models, restarts = {member.model for member in members}, {member.restart for member in members}
+
+        def label(member: Member) -> str:
+            told = [member.model] if len(models) > 1 else []
+            return ", ".join([*told, *([f"restart {member.restart}"] if len(restarts) > 1 or not told else [])])
+
+        return {member: label(member) for member in members}
+
+
 class HistoryTable:
-    """A CSV file with one line a pass and restart; its numbers read back as the same bits."""
+    """A CSV file with one line a pass, model and restart; its numbers read back as the same bits."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._written: Counter[int] | None = None  # lines of each restart; None: the file is not ours yet
+        self._written: Counter[Member] | None = None  # lines of each; None: the file is not ours yet
 
-    def update(self, histories: Mapping[int, Sequence[Entry]]) -> None:
-        """Append what is new, at once on disk for whoever looks; restarts are numbered from 1 for people.
+    def update(self, histories: Mapping[Member, Sequence[Entry]]) -> None:
+        """Append what is new, at once on disk for whoever looks.
 
         The first time the table is written anew: what an earlier fit left there may lack the pass that it died in.
         """
         with self._path.open("w" if self._written is None else "a", newline="", encoding="utf-8") as file:
             lines = csv.writer(file)
             if self._written is None:
-                lines.writerow(["restart", *COLUMNS])
+                lines.writerow(["model", "restart", *COLUMNS])
                 self._written = Counter()
             done = self._written
-            news = [(e.number, restart, e) for restart, all_of in histories.items() for e in all_of[done[restart] :]]
-            for _, restart, entry in sorted(news, key=lambda line: line[:2]):
+            news = [(e.number, member, e) for member, all_of in histories.items() for e in all_of[done[member] :]]
+            for _, member, entry in sorted(news, key=lambda line: line[0]):
                 values = (getattr(entry, field) for field in COLUMNS.values())
                 told = ("; ".join(value) if isinstance(value, tuple) else value for value in values)
-                lines.writerow([restart + 1, *told])
-                done[restart] += 1
+                lines.writerow([member.model, member.restart, *told])
+                done[member] += 1

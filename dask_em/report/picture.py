@@ -13,28 +13,35 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dask_em.driver import Entry
+from dask_em.report.history import Member
 
 __all__ = ["log_likelihood_picture"]
 
 BEST, OTHER, INK, PALE, FAINT = "#0b5fa5", "#9fb3c8", "#222222", "#555555", "#d9dee4"
+LISTED = 12  # lines that a legend names
+OTHERS = (OTHER, "#c9a27e", "#8fb89a", "#b7a3c9", "#c98f93", "#b5b38a", "#8fb6bd", "#a8a8a8")  # one a model
 
 
-def log_likelihood_picture(histories: Mapping[int, Sequence[Entry]], path: Path, sentence: str = "") -> None:
+def log_likelihood_picture(
+    histories: Mapping[Member, Sequence[Entry]], path: Path, sentence: str = "", best: Member | None = None
+) -> None:
     """Draw the objective (nats per row) by pass, and what each pass added, as a PNG.
 
     It is the log-likelihood, or that with a regularization's exact form; passes whose step was not kept are left out.
-    A line for each restart, and ``sentence`` above. The second panel is logarithmic: the first passes gain so much
+    A line for each model and restart, the ``best`` in front (the highest, where none is named), and ``sentence`` above.
+    The second panel is logarithmic: the first passes gain so much
     that the later ones could not be told apart.
     """
     exact = all(entry.objective == entry.log_likelihood for entries in histories.values() for entry in entries)
-    histories = {restart: [entry for entry in entries if entry.kept] for restart, entries in histories.items()}
+    histories = {member: [entry for entry in entries if entry.kept] for member, entries in histories.items()}
     figure = Figure(figsize=(8, 6.5), layout="constrained")
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
-    _lines(upper, histories)
+    best = best or _best(histories)
+    _lines(upper, histories, best)
     upper.set_ylabel(f"mean log-likelihood{'' if exact else ', regularised'}\n(nats per row)")
     upper.ticklabel_format(axis="y", useOffset=False)
-    _rises(lower, histories)
+    _rises(lower, histories, best)
     lower.set_ylabel("rise in a pass\n(nats per row)")
     lower.set_xlabel("pass over the data")
     lower.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -49,42 +56,42 @@ def log_likelihood_picture(histories: Mapping[int, Sequence[Entry]], path: Path,
     figure.savefig(path, dpi=120, format="png")
 
 
-def _best(histories: Mapping[int, Sequence[Entry]]) -> int | None:
-    started = [restart for restart, entries in histories.items() if entries]
-    return max(started, key=lambda restart: histories[restart][-1].objective, default=None)
+def _best(histories: Mapping[Member, Sequence[Entry]]) -> Member | None:
+    started = [member for member, entries in histories.items() if entries]
+    return max(started, key=lambda member: histories[member][-1].objective, default=None)
 
 
-def _rises(axes: Axes, histories: Mapping[int, Sequence[Entry]]) -> None:
-    best, drawn = _best(histories), False
-    for restart, entries in histories.items():
+def _rises(axes: Axes, histories: Mapping[Member, Sequence[Entry]], best: Member | None) -> None:
+    drawn = False
+    for member, entries in histories.items():
         rises = [
             (later.number, later.objective - entry.objective)
             for entry, later in pairwise(entries)
             if later.objective > entry.objective
         ]
         drawn = drawn or bool(rises)
-        chosen = restart == best
+        chosen = member == best
         axes.plot(*zip(*rises, strict=True) if rises else ([], []), color=BEST if chosen else OTHER, zorder=2 + chosen)
     if drawn:
         axes.set_yscale("log")
 
 
-def _lines(axes: Axes, histories: Mapping[int, Sequence[Entry]]) -> None:
-    started = {restart: entries for restart, entries in histories.items() if entries}
-    best = _best(histories)
-    for restart, entries in started.items():
-        chosen = restart == best
+def _lines(axes: Axes, histories: Mapping[Member, Sequence[Entry]], best: Member | None) -> None:
+    started = {member: entries for member, entries in histories.items() if entries}
+    labels, models = Member.labels(started), list(dict.fromkeys(member.model for member in started))
+    for member, entries in started.items():
+        chosen = member == best
         axes.plot(
             [entry.number for entry in entries],
             [entry.objective for entry in entries],
-            color=BEST if chosen else OTHER,
+            color=BEST if chosen else OTHERS[models.index(member.model) % len(OTHERS)],
             linewidth=2.0 if chosen else 1.2,
             marker="o" if len(entries) <= 60 else "",
             markersize=3.5,
             zorder=3 if chosen else 2,
-            label=f"restart {restart + 1}, the best" if chosen else f"restart {restart + 1}",
+            label=f"{labels[member]}, the best" if chosen else labels[member],
         )
-    if best is not None:
+    if best in started:
         last = started[best][-1]
         axes.annotate(
             f"{last.objective:.4f}".replace("-", "\N{MINUS SIGN}"),
@@ -95,5 +102,5 @@ def _lines(axes: Axes, histories: Mapping[int, Sequence[Entry]]) -> None:
             fontsize=9,
             color=BEST,
         )
-    if len(started) > 1:
+    if 1 < len(started) <= LISTED:
         axes.legend(frameon=False, loc="lower right", fontsize=9)

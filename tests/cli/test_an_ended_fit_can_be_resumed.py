@@ -29,10 +29,10 @@ def interrupted(number: int) -> Iterator[None]:
     """Let Ctrl-C be pressed when a pass is shown."""
     show = Progress.show
 
-    def stop(self: Any, restart: int, entries: Any) -> str:
+    def stop(self: Any, member: Any, entries: Any, state: Any) -> str:
         if len(entries) == number:
             raise KeyboardInterrupt
-        return show(self, restart, entries)
+        return show(self, member, entries, state)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Progress, "show", stop)
@@ -43,7 +43,7 @@ def test_where_it_was_stopped_in_pass_0_there_is_nothing(call: Any, monkeypatch:
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dask_em.estimators.fitting.examine", stop)
+    monkeypatch.setattr("dask_em.estimators.starting.examine", stop)
     done = call(["fit", "config.yaml"])
     assert done.exit_code == 130
     assert done.stderr.splitlines() == ["nothing was reached yet that could be resumed", "stopped by Ctrl-C"]

@@ -32,5 +32,5 @@ def test_on_a_line_that_tells_pass_value_change_and_rates():
     )
     moved = dataclasses.replace(entry, fate=("component 3 emptied",))
     assert line(moved, 1.3e-3, 90.0).endswith("ETA 90 s  component 3 emptied")
-    assert line(entry, math.nan, 90.0, restart=1).startswith("pass   7  restart  2  log-likelihood ")
+    assert line(entry, math.nan, 90.0, "2 components, full").startswith("pass   7  2 components, full  log-likelihood ")
     assert "change        -  " in line(entry, math.nan, 90.0)

@@ -48,7 +48,7 @@ def fail(*_, **__):
 
 
 def test_one_when_a_fit_of_ours_fails_and_its_log_has_the_traceback(call, monkeypatch):
-    monkeypatch.setattr(dask_em.cli.fit, "mixture_of", fail)
+    monkeypatch.setattr(dask_em.cli.fit, "estimator_of", fail)
     done = call(["fit", "config.yaml"])
     assert done.exit_code == 1
     assert done.stderr.splitlines() == [
