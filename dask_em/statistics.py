@@ -76,7 +76,8 @@ class Score(Statistics):
 class Sample:
     """The ``size`` rows with the smallest hashed index: uniform over rows, the same whatever the chunking.
 
-    Law: associative and commutative, since the rows are kept in the order of ``(hash, index)``.
+    Law: associative and commutative, since the rows are kept in the order of ``(hash, index)``. Where not all rows are
+    as likely, keys that say so take the place of the hashes.
     """
 
     size: int = static()

@@ -36,7 +36,10 @@ def good(tmp_path: Path) -> Path:
         ("model.family=gauss", "model.family is 'gauss'; it must be 'gaussian'"),
         ("model.covariance=round", "model.covariance is 'round'; it must be 'full', 'tied', 'diag' or 'spherical'"),
         ("model.regularization=-1", "model.regularization is -1; it must be at least 0"),
-        ("fit.start=kmean", "fit.start is 'kmean'; it must be 'kmeans', 'k-means++', 'random' or 'random_from_data'"),
+        (
+            "fit.start=kmean",
+            "fit.start is 'kmean'; it must be 'kmeans', 'k-means++', 'random', 'random_from_data' or 'k-means||'",
+        ),
         ("fit.restarts=0", "fit.restarts is 0; it must be at least 1"),
         ("fit.tolerance=.nan", "fit.tolerance is NaN; it must be a finite number"),
         ("fit.tolerance=small", "fit.tolerance is 'small'; it must be a number"),

@@ -2,7 +2,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 AIM, LIMIT = 300, 400
-LONGER: dict[str, str] = {}  # each with the reason why it is one idea and no two
+LONGER = {  # each with the reason why it is one idea and no two
+    "estimators/gaussian_mixture.py": "scikit-learn's arguments, ours, and their docstring",
+}
 
 
 def lengths() -> dict[str, int]:

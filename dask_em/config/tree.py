@@ -129,8 +129,10 @@ class Fit(BaseModel):
     """Where to start and when to stop."""
 
     model_config = _STRICT
-    start: Literal["kmeans", "k-means++", "random", "random_from_data"] = Field(
-        "kmeans", description="How the first parameters are found, on a uniform sample of the rows."
+    start: Literal["kmeans", "k-means++", "random", "random_from_data", "k-means||"] = Field(
+        "kmeans",
+        description="How the first parameters are found, on a uniform sample of the rows; k-means|| takes six more "
+        "reads to add rows of clusters so small that the sample misses them.",
     )
     restarts: Count = Field(1, description="How many starts to try; all of them share each read of the data.")
     tolerance: float = Field(

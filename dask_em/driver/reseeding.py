@@ -18,7 +18,7 @@ from dask_em.kernel import log_density
 from dask_em.mixture import TINY, Mixture, MixtureParameters
 from dask_em.rows import Frame, Rows
 
-__all__ = ["MOST", "Movable", "Reseeding"]
+__all__ = ["MOST", "Movable", "Reseeding", "Standard"]
 
 Array = np.ndarray[Any, Any]
 MOST = 3  # moves of a component; after them it is kept as it is
@@ -29,11 +29,16 @@ NEIGHBOURS = 0.25  # of the badly explained rows: how many must be near
 
 
 @runtime_checkable
-class Movable(Protocol):
-    """A family whose components can begin anew at a point of the frame, with weights (k,) that say who is well."""
+class Standard(Protocol):
+    """A family that knows how far apart two points of the frame are, with weights (k,) of its components."""
 
     def standardise(self, params: Any, weights: Array, points: Array) -> Array:
-        """Map points (n, d) to coordinates in which distances are in units of the components' pooled spread."""
+        """Map points (n, d) linearly to coordinates in which distances are in units of the pooled spread."""
+
+
+@runtime_checkable
+class Movable(Standard, Protocol):
+    """A family whose components can begin anew at a point of the frame, with weights (k,) that say who is well."""
 
     def relocate(self, params: Any, weights: Array, component: int, point: Array) -> Any:
         """Return the parameters with one component at a point, spread as the others are on average."""

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from dask_em.driver import fates
-from dask_em.driver.initialization import require_room, require_sound
+from dask_em.driver.examination import require_room, require_sound
 from dask_em.driver.outcome import Outcome
 from dask_em.driver.state import Entry
 from dask_em.kernel import Judged, judge
@@ -34,7 +34,7 @@ class Update:
 
 
 def judged(reducer: Reducer, prepared: PreparedMixture) -> Judged:
-    """Read new rows once, and refuse those that cannot be used; see :func:`~.initialization.examine` for the errors."""
+    """Read new rows once, and refuse those that cannot be used; see :func:`~.examination.examine` for the errors."""
     result = reducer.total(partial(judge, prepared, reducer.layout.tile_rows))
     require_sound(result.fault, reducer.layout)
     require_room(result, reducer.layout)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dask_em import kernel
-from dask_em.driver.initialization import no_weight, require_sound
+from dask_em.driver.examination import no_weight, require_sound
 from dask_em.errors import InputError, did_you_mean
 from dask_em.estimators.fitted import Fitted
 from dask_em.estimators.reading import HERE, is_lazy, reading, source_of, table

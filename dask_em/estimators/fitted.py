@@ -10,6 +10,7 @@ from sklearn.mixture import GaussianMixture as SklearnGaussianMixture
 
 from dask_em._record import record
 from dask_em.driver import Entry, Outcome
+from dask_em.driver.scalable_kmeans import OVER_ALL_ROWS
 from dask_em.errors import DataError
 from dask_em.estimators.given import numbers
 from dask_em.families import Gaussian, GaussianParameters, covariance_named
@@ -20,6 +21,7 @@ from dask_em.rows import Frame
 __all__ = ["Fitted", "from_attributes", "model_size", "portable", "restored", "to_sklearn"]
 
 Array = np.ndarray[Any, Any]
+ONE_A_ROW = frozenset({"labels_init"})
 
 
 @record
@@ -87,8 +89,9 @@ def _entry(number: int, objective: float) -> Entry:
 
 def to_sklearn(fitted: Fitted, estimator: Any) -> SklearnGaussianMixture:
     """Return scikit-learn's estimator with the same parameters and attributes."""
-    shared = SklearnGaussianMixture().get_params()
-    other = SklearnGaussianMixture(**{k: v for k, v in estimator.get_params().items() if k in shared})
+    known, ours = SklearnGaussianMixture().get_params(), estimator.get_params()
+    shared = known.keys() - ({"init_params"} if ours["init_params"] == OVER_ALL_ROWS else set())
+    other = SklearnGaussianMixture(**{name: ours[name] for name in known if name in shared})
     names = ["weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_", "converged_", "n_iter_"]
     names += ["lower_bound_", "lower_bounds_", "n_features_in_"]
     names += ["feature_names_in_"] if fitted.names is not None else []
@@ -98,10 +101,13 @@ def to_sklearn(fitted: Fitted, estimator: Any) -> SklearnGaussianMixture:
 
 
 def portable(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return constructor arguments as JSON holds them: NumPy's numbers as numbers, arrays as lists, others as None."""
+    """Return constructor arguments as JSON holds them: NumPy's numbers as numbers, arrays as lists, others as None.
+
+    What has a value for each row is None too: it belongs to the data, and nothing that is fitted needs it again.
+    """
     told: dict[str, Any] = {}
     for name, value in parameters.items():
-        plain = value.item() if isinstance(value, np.generic) else value
+        plain = None if name in ONE_A_ROW else value.item() if isinstance(value, np.generic) else value
         if isinstance(plain, list | tuple) or hasattr(plain, "__array__"):
             told[name] = {"array": numbers(name, plain).tolist()}
         else:

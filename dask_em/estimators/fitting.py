@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from dask_em.driver import Budget, Checkpoint, Iteration, Rivals, State, Stopping, iterate, passes
-from dask_em.driver.initialization import examine, require_rows
+from dask_em.driver.examination import examine, require_rows
 from dask_em.errors import InputError
 from dask_em.estimators.fitted import Fitted, model_size
+from dask_em.estimators.orders import Order
 from dask_em.estimators.reading import reading, source_of, table
 from dask_em.estimators.resuming import Kept, begun_with, data_digest, resumed
-from dask_em.estimators.starting import Begun, Order, begin, spanning
+from dask_em.estimators.starting import Begun, begin, spanning
 from dask_em.execution import environment
 from dask_em.families import Covariance, Gaussian, GaussianParameters
 from dask_em.mixture import Free, Mixture, MixtureParameters, MixtureStatistics

@@ -18,14 +18,16 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from dask_em.driver import Checkpoints, Iteration
+from dask_em.driver.initialization import STARTS
+from dask_em.driver.scalable_kmeans import OVER_ALL_ROWS
 from dask_em.errors import InputError
 from dask_em.estimators.answering import Answering
 from dask_em.estimators.fitted import Fitted, from_attributes, portable, restored, to_sklearn
 from dask_em.estimators.fitting import fitting
 from dask_em.estimators.given import model_path
+from dask_em.estimators.orders import Order, Start
 from dask_em.estimators.reading import planned, source_of, table
 from dask_em.estimators.resuming import kept
-from dask_em.estimators.starting import Order, Start
 from dask_em.estimators.updating import Updating
 from dask_em.families import covariance_named
 from dask_em.plan import Plan
@@ -40,6 +42,8 @@ LATER: dict[str, tuple[Any, ...]] = {  # arguments whose other values are not th
 NEW = {
     "accelerate": ["boolean"],
     "reseed": ["boolean"],
+    "init_params": [StrOptions({*STARTS, OVER_ALL_ROWS})],
+    "labels_init": ["array-like", None],
     "precision": [StrOptions({"float64", "auto"})],
     "max_minutes": [Interval(Real, 0, None, closed="neither"), None],
     "reproducible": [StrOptions({"warn", "strict"})],
@@ -67,8 +71,9 @@ class GaussianMixture(Answering, Updating, DensityMixin, BaseEstimator):  # type
         Passes over the data at most.
     n_init : int, default 1
         Starts; all of them are fitted in the same passes, and the best is kept.
-    init_params : {"kmeans", "k-means++", "random", "random_from_data"}, default "kmeans"
-        How responsibilities start, on a uniform sample of the rows taken in the first pass.
+    init_params : {"kmeans", "k-means++", "random", "random_from_data", "k-means||"}, default "kmeans"
+        How responsibilities start, on a uniform sample of the rows taken in the first pass, whitened. "k-means||" takes
+        six more reads, shared by all starts, to add rows of clusters that the sample misses, and begins with all rows.
     weights_init, means_init, precisions_init : array-like, optional
         A start of one's own: (k,), (k, d), and the shape that ``covariance_type`` gives.
     random_state : int, RandomState or None
@@ -87,6 +92,9 @@ class GaussianMixture(Answering, Updating, DensityMixin, BaseEstimator):  # type
         fixed points. False takes scikit-learn's steps.
     max_minutes : float, optional
         End after the first pass beyond so many minutes, with the best parameters so far; a checkpoint can be resumed.
+    labels_init : array-like (n,), optional
+        A start from labels 0 to k − 1 of the rows, -1 where one is not known: those rows have no part in the start. Of
+        an array on disk or a Dask array, only what belongs to the sample is read. Not saved with the model.
     missing
         Reserved; only the default value is available yet.
 
@@ -143,6 +151,7 @@ class GaussianMixture(Answering, Updating, DensityMixin, BaseEstimator):  # type
         reproducible: str = "warn",
         reseed: bool = False,
         max_minutes: float | None = None,
+        labels_init: Any = None,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -165,6 +174,7 @@ class GaussianMixture(Answering, Updating, DensityMixin, BaseEstimator):  # type
         self.reproducible = reproducible
         self.reseed = reseed
         self.max_minutes = max_minutes
+        self.labels_init = labels_init
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit the mixture; see :meth:`iterate` for one pass at a time.

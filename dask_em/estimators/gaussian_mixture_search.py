@@ -18,9 +18,9 @@ from dask_em.estimators.answering import Answering
 from dask_em.estimators.fitting import Reached, fitting
 from dask_em.estimators.gaussian_mixture import GaussianMixture
 from dask_em.estimators.given import whole_numbers
+from dask_em.estimators.orders import Order
 from dask_em.estimators.reading import planned, source_of, table
 from dask_em.estimators.resuming import kept
-from dask_em.estimators.starting import Order
 from dask_em.families import covariance_named
 from dask_em.plan import Plan
 

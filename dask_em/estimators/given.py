@@ -14,9 +14,11 @@ from dask_em.mixture import MixtureParameters
 from dask_em.rows import Frame
 
 __all__ = [
+    "checked_labels",
     "checked_means",
     "checked_precisions",
     "checked_weights",
+    "labels_of",
     "model_path",
     "numbers",
     "substitute",
@@ -85,6 +87,42 @@ def checked_precisions(precisions: Any, covariance: Covariance, components: int,
         raise InputError(f"'{covariance.name} precision' should be symmetric, positive-definite")
     inverse = np.linalg.inv(precisions)
     return np.asarray((inverse + np.swapaxes(inverse, -1, -2)) / 2)
+
+
+def checked_labels(labels: Any, rows: int) -> Any:
+    """Return labels, one for each of so many rows, as an array of any kind: nothing is read or computed yet."""
+    whole = labels if hasattr(labels, "shape") and not hasattr(labels, "iloc") else np.asarray(labels)
+    if tuple(whole.shape) != (rows,):
+        raise InputError(
+            f"labels_init should have the shape ({rows},), a label for each row, but has {tuple(whole.shape)}"
+        )
+    return whole
+
+
+def labels_of(labels: Any, index: Array, components: int) -> Array:
+    """Return the labels of the rows numbered ``index`` (m,), (m,), -1 for those that are not known.
+
+    Raises
+    ------
+    InputError
+        They are no whole numbers from -1 to k − 1, or a component has none among these rows.
+    """
+    told = f"labels_init should hold whole numbers from 0 to {components - 1}, or -1 where a label is not known"
+    order, found = np.argsort(index), np.empty(len(index), np.int64)
+    some = np.asarray(labels[index[order]])
+    if some.dtype.kind not in "iuf":
+        raise InputError(f"{told}; its values are of type {some.dtype}")
+    wrong = np.flatnonzero(~((some >= -1) & (some < components) & (some == np.floor(some))))
+    if len(wrong):
+        raise InputError(f"{told}; row {index[order][wrong[0]]} has {some[wrong[0]]}")
+    found[order] = some
+    missing = np.flatnonzero(np.bincount(found[found >= 0], minlength=components) == 0)
+    if len(missing):
+        raise InputError(
+            f"component {missing[0]} has no row in labels_init among the {len(index)} rows that the fit begins with (a "
+            "sample, where there are more); label more rows of it, or give means_init instead"
+        )
+    return found
 
 
 def substitute(

@@ -58,9 +58,8 @@ def forecast(plan: Plan, mixture: GaussianMixture) -> Forecast:
                 break
     reading = (time.perf_counter() - began) / read
     components = min(mixture.n_components, read)
-    trial = clone(mixture).set_params(
-        n_components=components, tol=0.0, max_iter=TRIAL_PASSES, init_params="random_from_data", n_init=1
-    )
+    begun = {"init_params": "random_from_data", "n_init": 1, "labels_init": None}
+    trial = clone(mixture).set_params(n_components=components, tol=0.0, max_iter=TRIAL_PASSES, **begun)
     some = ArraySource(np.concatenate(found), name=f"the rows from {block.first} on of {layout.source.name}")
     passes = [it.entry.seconds for it in trial.iterate(some, client=HERE)]
     share = plan.size.components / components  # all models of a pass

@@ -1,101 +1,34 @@
-"""What a fit starts from: one model of a pass, and where each of its restarts begins."""
+"""Where the passes begin: pass 0, and a start for each restart of each model."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 
-from dask_em.driver import BIC, EM, LBFGS, Criterion, Outcome, Reseeding, Rivals, State, Stopping
-from dask_em.driver.initialization import examine, require_rows, sample_size, starts
+from dask_em.driver import EM, LBFGS, Outcome, Reseeding, Rivals, State, Stopping
+from dask_em.driver.examination import examine, require_rows
+from dask_em.driver.initialization import labelled, measured, starts
+from dask_em.driver.scalable_kmeans import OVER_ALL_ROWS, Wanted, enriched
 from dask_em.errors import InputError
-from dask_em.estimators.fitted import Fitted, model_size
-from dask_em.estimators.given import checked_means, checked_precisions, checked_weights, substitute
+from dask_em.estimators.fitted import Fitted
+from dask_em.estimators.given import checked_labels, labels_of, substitute
+from dask_em.estimators.orders import Order, Start
 from dask_em.estimators.warming import warmed
-from dask_em.families import Covariance, Gaussian, GaussianParameters
+from dask_em.families import Covariance, GaussianParameters
 from dask_em.families.gaussian import extents
-from dask_em.kernel import Holdout, Survey
-from dask_em.mixture import Free, Mixture, MixtureParameters
-from dask_em.plan import ModelSize
+from dask_em.kernel import Holdout, Metric, Survey
+from dask_em.mixture import MixtureParameters
 from dask_em.reduction import Reducer
-from dask_em.rows import Frame
+from dask_em.rows import Frame, Rows
 
-__all__ = ["Begun", "Order", "Start", "begin", "spanning"]
+__all__ = ["Begun", "begin", "spanning"]
 
-Given = tuple[Any, Any, Any]  # weights (k,), means (k, d), covariances; None where the user gave nothing
-
-
-@dataclass(frozen=True)
-class Start:
-    """What a model starts from."""
-
-    covariance: Covariance
-    settings: dict[str, Any]  # the estimator's parameters, checked
-    random: np.random.RandomState
-    previous: Fitted | None = None  # the last fit, on a warm start
-
-    @property
-    def name(self) -> str:
-        """The model's name among others."""
-        k = self.settings["n_components"]
-        return f"{k} component{'' if k == 1 else 's'}, {self.covariance.name}"
-
-    @property
-    def model(self) -> Mixture[Gaussian]:
-        """The mixture to fit."""
-        settings, regularization = self.settings, float(self.settings["reg_covar"])
-        blurred = settings["accelerate"] and regularization > 0  # what an accelerated step climbs must not fall
-        return Mixture(Gaussian(self.covariance, regularization, blurred, settings["precision"]), Free())
-
-    @property
-    def is_given(self) -> bool:
-        """Whether nothing of the start is left to chance."""
-        names = "weights_init", "means_init", "precisions_init"
-        return self.previous is not None or all(self.settings[name] is not None for name in names)
-
-    @property
-    def restarts(self) -> int:
-        """How many starts there are."""
-        return 1 if self.is_given else int(self.settings["n_init"])
-
-    def size(self, features: int) -> ModelSize:
-        """Return how large the models of a pass are, and the sample that they begin with."""
-        k = self.settings["n_components"]
-        parameters = k + k * features + self.covariance.degrees_of_freedom(k, features)
-        size = model_size(self.model, k, features, self.restarts)
-        return dataclasses.replace(size, sample_rows=sample_size(features, parameters))
-
-    def given(self, features: int) -> Given:
-        """Return what the user gave, checked."""
-        settings, k = self.settings, self.settings["n_components"]
-        weights, means, precisions = settings["weights_init"], settings["means_init"], settings["precisions_init"]
-        return (
-            None if weights is None else checked_weights(weights, k),
-            None if means is None else checked_means(means, k, features),
-            None if precisions is None else checked_precisions(precisions, self.covariance, k, features),
-        )
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is asked for: models to be fitted in the same passes, and how they are compared."""
-
-    starts: tuple[Start, ...]  # of different models, whose settings are the same beside
-    settings: dict[str, Any]  # what a resumed fit must have again
-    criterion: Criterion = dataclasses.field(default_factory=BIC)
-    drop: bool = True  # models that cannot be the best any more
-    holdout: float | None = None  # share of the rows
-
-    @property
-    def common(self) -> dict[str, Any]:
-        """The settings of all models."""
-        return self.starts[0].settings
-
-    def size(self, features: int) -> ModelSize:
-        """Return how large all models of a pass are together."""
-        return ModelSize.together([start.size(features) for start in self.starts], apart=self.holdout is not None)
+logger = logging.getLogger("dask_em")
 
 
 @dataclass(frozen=True)
@@ -109,56 +42,125 @@ class Begun:
 
 def begin(order: Order, reducer: Reducer, stopping: Stopping) -> Begun:
     """Take pass 0, and find where each restart of each model begins: fitted to the sample first, where that pays."""
-    features = reducer.layout.source.schema.features
+    features, common = reducer.layout.source.schema.features, order.common
     seed, *_ = [int(start.random.randint(2**31)) for start in order.starts]  # all draw alike
     holdout = None if order.holdout is None else Holdout(order.holdout, seed + 1)
+    if common["labels_init"] is not None:
+        checked_labels(common["labels_init"], reducer.layout.rows)
     survey = examine(reducer, order.size(features).sample_rows, seed, holdout)
     for start in order.starts:
         require_rows(survey, start.settings["n_components"])
-    groups = [_states(start, survey, stopping) for start in order.starts]
-    if order.common["accelerate"] and stopping.max_passes and not all(start.is_given for start in order.starts):
+    sites = [_Site(start, survey) for start in order.starts]
+    groups = [
+        _states(site, found, stopping) for site, found in zip(sites, _found(sites, reducer, holdout), strict=True)
+    ]
+    states = [state for group in groups for state in group]
+    given = all(start.is_given for start in order.starts)
+    if common["accelerate"] and stopping.max_passes and not given and common["init_params"] != OVER_ALL_ROWS:
         rivals = Rivals(order.criterion, survey.weight)
         states = warmed(groups, survey, order.size(features), rivals, drop=order.drop)
-    else:
-        states = [state for group in groups for state in group]
     return Begun(tuple(states), survey.weight, holdout)
 
 
-def _states(start: Start, survey: Survey, stopping: Stopping) -> list[State]:
+@dataclass(frozen=True)
+class _Site:
+    """What the starts of a model are made on."""
+
+    start: Start
+    survey: Survey
+
+    @cached_property
+    def frame(self) -> Frame:
+        """What the model's mathematics is done in."""
+        return self.start.model.components.frame(self.survey.mean)
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The sample, in the frame."""
+        return self.entered(Rows.of(self.survey.sample.values, self.survey.sample.weight))
+
+    def entered(self, rows: Rows) -> Rows:
+        """Return rows of the data as rows of the frame."""
+        return Rows.of(self.frame.enter(rows.values), rows.weight)
+
+    @cached_property
+    def metric(self) -> Metric:
+        """What distances are taken in."""
+        return measured(self.start.model, self.survey.sample)
+
+    @cached_property
+    def seeds(self) -> tuple[int, ...]:
+        """One for each start that chance has a part in."""
+        by_chance = self.start.kind == self.start.settings["init_params"]
+        return tuple(int(self.start.random.randint(2**31)) for _ in range(self.start.restarts * by_chance))
+
+
+def _found(sites: Sequence[_Site], reducer: Reducer, holdout: Holdout | None) -> list[list[MixtureParameters]]:
+    """Return where each start of each model begins; those over all rows share the reads."""
+    randoms = [[np.random.RandomState(seed) for seed in site.seeds] for site in sites]
+    wanted = [
+        Wanted(site.metric, site.start.settings["n_components"], random)
+        for site, own in zip(sites, randoms, strict=True)
+        if site.start.kind == OVER_ALL_ROWS
+        for random in own
+    ]
+    samples = iter(enriched(reducer, sites[0].survey.sample, wanted, holdout) if wanted else ())
+    found = []
+    for site, own in zip(sites, randoms, strict=True):
+        _tell(site)
+        found.append([_drawn(site, random, samples) for random in own] if own else [_given(site)])
+    return found
+
+
+def _drawn(site: _Site, random: np.random.RandomState, samples: Iterator[Rows]) -> MixtureParameters:
+    """Return where a start begins that chance has a part in."""
+    start, kind = site.start, site.start.kind
+    rows, kind = (site.entered(next(samples)), "kmeans") if kind == OVER_ALL_ROWS else (site.rows, kind)
+    (params,) = starts(start.model, rows, site.metric, start.settings["n_components"], kind, [random])
+    return substitute(params, site.frame, *start.given(len(site.frame.centre)))
+
+
+def _given(site: _Site) -> MixtureParameters:
+    """Return where the one start begins that chance has no part in."""
+    start, frame, sample = site.start, site.frame, site.survey.sample
+    k, labels = start.settings["n_components"], start.settings["labels_init"]
+    if start.previous is not None:
+        return _moved(start.previous, frame, start.covariance, k, len(frame.centre))
+    weights, means, covariances = start.given(len(frame.centre))
+    if start.is_given:
+        return MixtureParameters(weights, GaussianParameters(frame.enter(means), covariances))
+    known = labels_of(checked_labels(labels, site.survey.rows), sample.index, k)
+    return substitute(labelled(start.model, site.rows, k, known), frame, weights, means, covariances)
+
+
+def _tell(site: _Site) -> None:
+    start, (*seeds,) = site.start, site.seeds or (None,)
+    for number, seed in enumerate(seeds, 1):
+        told = "" if seed is None else f", seed {seed}"
+        fields = {"event": "start", "model": start.name, "start": number, "kind": start.kind, "seed": seed}
+        logger.info("%s: start %d of %d: %s%s", start.name, number, len(seeds), start.kind, told, extra=fields)
+
+
+def _states(site: _Site, found: Sequence[MixtureParameters], stopping: Stopping) -> list[State]:
     """Return the states that a model begins with, one a restart."""
-    model, settings = start.model, start.settings
-    frame = model.components.frame(survey.mean)
-    sample = survey.sample
+    start, settings, sample = site.start, site.start.settings, site.survey.sample
     reseeding = Reseeding.of(sample.values, sample.weight, settings["n_components"]) if settings["reseed"] else None
     outcome = None if stopping.max_passes else Outcome("fixed", "No pass was asked for: the model is its start.")
     method = LBFGS() if settings["accelerate"] else EM()
     return [
         State(
-            model,
-            frame,
-            spanning(params, survey),
+            start.model,
+            site.frame,
+            spanning(params, site.survey),
             stopping,
             outcome=outcome,
             reseeding=reseeding,
             method=method,
             name=start.name,
-            lightest=float(survey.weights.low[0]),
+            lightest=float(site.survey.weights.low[0]),
         )
-        for params in _parameters(start, survey, frame)
+        for params in found
     ]
-
-
-def _parameters(start: Start, survey: Survey, frame: Frame) -> list[MixtureParameters]:
-    """Return where each start begins."""
-    model, settings, k = start.model, start.settings, start.settings["n_components"]
-    if start.previous is not None:
-        return [_moved(start.previous, frame, start.covariance, k, len(frame.centre))]
-    weights, means, covariances = start.given(len(frame.centre))
-    if weights is not None and means is not None and covariances is not None:
-        return [MixtureParameters(weights, GaussianParameters(frame.enter(means), covariances))]
-    seeds = [np.random.RandomState(start.random.randint(2**31)) for _ in range(start.restarts)]
-    found = starts(model, survey, frame, k, settings["init_params"], seeds)
-    return [substitute(params, frame, weights, means, covariances) for params in found]
 
 
 def spanning(params: MixtureParameters, survey: Survey) -> MixtureParameters:

@@ -13,8 +13,8 @@ from dask_em.driver.updating import judged, update
 from dask_em.errors import InputError
 from dask_em.estimators.answers import opened
 from dask_em.estimators.fitted import Fitted
+from dask_em.estimators.orders import Order, Start
 from dask_em.estimators.reading import reading
-from dask_em.estimators.starting import Order, Start
 from dask_em.execution import environment
 from dask_em.families.gaussian import extents
 from dask_em.mixture import MixtureParameters, MixtureStatistics

@@ -44,8 +44,11 @@ def warmed(
     order = np.argsort(sample.index)
     source = Weighted(open_source(sample.values[order]), sample.weight[order])
     with open_reducer(plan(source, source.atoms(), size).layout, once=True) as reducer:
-        fitted = iter(_fitted(states, reducer))
-        pairs = [sorted(zip([next(fitted) for _ in group], group, strict=True), key=_rank) for group in groups]
+        restarts = iter(_fitted(states, reducer))
+        fitted = [[next(restarts) for _ in group] for group in groups]
+        for each in fitted:
+            _tell(each)
+        pairs = [sorted(zip(each, group, strict=True), key=_rank) for each, group in zip(fitted, groups, strict=True)]
         best = [ranked[0][0] for ranked in pairs]
         moved = improved(best, reducer, sample.values, sample.weight)
     chosen = [
@@ -69,6 +72,15 @@ def _fitted(states: Sequence[State], reducer: Reducer) -> list[State]:
 
 def _rank(pair: tuple[State, State]) -> tuple[bool, float]:
     return pair[0].collapsed, -pair[0].objective
+
+
+def _tell(fitted: Sequence[State]) -> None:
+    """Tell what each restart of a model came to."""
+    for number, state in enumerate(fitted, 1):
+        passes = len(state.history)
+        fields = {"model": state.name, "start": number, "objective": state.objective, "passes": passes}
+        told = "%s: start %d came to %.6f nats per row of the sample in %d passes"
+        logger.info(told, state.name, number, state.objective, passes, extra={"event": "start fitted", **fields})
 
 
 def _chosen(ranked: Sequence[tuple[State, State]], survey: Survey) -> list[State]:

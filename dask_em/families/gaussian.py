@@ -81,7 +81,8 @@ class Gaussian(ProductFamily[GaussianParameters]):
         broad = self.maximize(whole, GaussianParameters(np.zeros((k, d)), unit, None, extent, np.tile(extent, (k, 1))))
         stats = self._gather(rows, resp)
         params = self.maximize(stats, broad)
-        starved = stats.counts * len(rows) < self.covariance.rows_needed(d) * rows.weight.sum()
+        squares = np.einsum("kn,kn,n->k", resp, resp, rows.weight**2)  # a row of much weight is one row yet
+        starved = stats.counts**2 < self.covariance.rows_needed(d) * squares
         covariances = self.covariance.replace(starved, params.covariances, broad.covariances)
         return GaussianParameters(params.means, covariances, None, extent)
 

@@ -3,6 +3,7 @@
 from dask_em.kernel import reference
 from dask_em.kernel.holdout import Holdout, apart, summarize_apart
 from dask_em.kernel.judging import Judged, judge
+from dask_em.kernel.nearest import Metric, Search, far_rows, nearest, tally
 from dask_em.kernel.passes import compiled_kernel, labels, log_density, responsibilities, score, summarize
 from dask_em.kernel.survey import LARGEST, Survey, refuse_faults, survey
 
@@ -10,12 +11,16 @@ __all__ = [
     "LARGEST",
     "Holdout",
     "Judged",
+    "Metric",
+    "Search",
     "Survey",
     "apart",
     "compiled_kernel",
+    "far_rows",
     "judge",
     "labels",
     "log_density",
+    "nearest",
     "reference",
     "refuse_faults",
     "responsibilities",
@@ -23,4 +28,5 @@ __all__ = [
     "summarize",
     "summarize_apart",
     "survey",
+    "tally",
 ]

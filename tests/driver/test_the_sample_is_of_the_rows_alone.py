@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dask_em.driver.initialization import examine
+from dask_em.driver.examination import examine
 from dask_em.errors import DataError, InputError
 from dask_em.plan import ModelSize, plan
 from dask_em.reduction import Serial

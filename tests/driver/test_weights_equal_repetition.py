@@ -9,7 +9,8 @@ import pytest
 
 from dask_em._record import dump
 from dask_em.driver import EM, LBFGS, Squarem, State, Stopping, iterate
-from dask_em.driver.initialization import STARTS, examine
+from dask_em.driver.examination import examine
+from dask_em.driver.initialization import STARTS
 from dask_em.families import COVARIANCES, Gaussian, Poisson
 from dask_em.kernel import reference, summarize
 from dask_em.mixture import Free, Mixture, MixtureStatistics

@@ -50,3 +50,16 @@ def test_and_not_where_the_start_is_given() -> None:
     first = next(iter(GaussianMixture(5, **SETTINGS, **start).iterate(x)))
     plain = next(iter(GaussianMixture(5, accelerate=False, **SETTINGS, **start).iterate(x)))
     assert first.entry.log_likelihood == pytest.approx(plain.entry.log_likelihood, abs=1e-9)
+
+
+def test_and_not_where_a_cluster_may_be_missed_by_the_sample() -> None:
+    x, few = rows(200_000), np.arange(0, 200_000, 20_000)
+    x[few] += 150.0
+    begun = GaussianMixture(6, max_iter=0, random_state=5).fit(x)  # whose sample has none of the few
+    assert not (begun.means_[:, 0] > 100).any()
+    all_rows = GaussianMixture(6, init_params="k-means||", random_state=5).fit(x)
+    far = all_rows.means_[:, 0] > 100
+    assert far.sum() == 1
+    assert all_rows.weights_[far] * len(x) == pytest.approx(len(few))
+    theirs = all_rows.to_sklearn().set_params(tol=0.1).fit(x[::100])
+    assert theirs.init_params == "kmeans"  # the nearest that scikit-learn knows

@@ -1,0 +1,99 @@
+"""What is asked for: one model or several, with what they have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dask_em.driver import BIC, Criterion
+from dask_em.driver.examination import sample_size
+from dask_em.estimators.fitted import Fitted, model_size
+from dask_em.estimators.given import checked_means, checked_precisions, checked_weights
+from dask_em.families import Covariance, Gaussian
+from dask_em.mixture import Free, Mixture
+from dask_em.plan import ModelSize
+
+__all__ = ["Given", "Order", "Start"]
+
+Given = tuple[Any, Any, Any]  # weights (k,), means (k, d), covariances; None where the user gave nothing
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a model starts from."""
+
+    covariance: Covariance
+    settings: dict[str, Any]  # the estimator's parameters, checked
+    random: np.random.RandomState
+    previous: Fitted | None = None  # the last fit, on a warm start
+
+    @property
+    def name(self) -> str:
+        """The model's name among others."""
+        k = self.settings["n_components"]
+        return f"{k} component{'' if k == 1 else 's'}, {self.covariance.name}"
+
+    @property
+    def model(self) -> Mixture[Gaussian]:
+        """The mixture to fit."""
+        settings, regularization = self.settings, float(self.settings["reg_covar"])
+        blurred = settings["accelerate"] and regularization > 0  # what an accelerated step climbs must not fall
+        return Mixture(Gaussian(self.covariance, regularization, blurred, settings["precision"]), Free())
+
+    @property
+    def is_given(self) -> bool:
+        """Whether nothing of the start is left to chance."""
+        names = "weights_init", "means_init", "precisions_init"
+        return self.previous is not None or all(self.settings[name] is not None for name in names)
+
+    @property
+    def kind(self) -> str:
+        """Where the first parameters come from; the name of a kind of start where chance has a part in them."""
+        if self.is_given:
+            return "given parameters" if self.previous is None else "the last fit"
+        return "given labels" if self.settings["labels_init"] is not None else str(self.settings["init_params"])
+
+    @property
+    def restarts(self) -> int:
+        """How many starts there are."""
+        return int(self.settings["n_init"]) if self.kind == self.settings["init_params"] else 1
+
+    def size(self, features: int) -> ModelSize:
+        """Return how large the models of a pass are, and the sample that they begin with."""
+        k = self.settings["n_components"]
+        parameters = k + k * features + self.covariance.degrees_of_freedom(k, features)
+        size = model_size(self.model, k, features, self.restarts)
+        return dataclasses.replace(size, sample_rows=sample_size(features, parameters))
+
+    def given(self, features: int) -> Given:
+        """Return what the user gave, checked."""
+        settings, k = self.settings, self.settings["n_components"]
+        weights, means, precisions = settings["weights_init"], settings["means_init"], settings["precisions_init"]
+        return (
+            None if weights is None else checked_weights(weights, k),
+            None if means is None else checked_means(means, k, features),
+            None if precisions is None else checked_precisions(precisions, self.covariance, k, features),
+        )
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for: models to be fitted in the same passes, and how they are compared."""
+
+    starts: tuple[Start, ...]  # of different models, whose settings are the same beside
+    settings: dict[str, Any]  # what a resumed fit must have again
+    criterion: Criterion = dataclasses.field(default_factory=BIC)
+    drop: bool = True  # models that cannot be the best any more
+    holdout: float | None = None  # share of the rows
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """The settings of all models."""
+        return self.starts[0].settings
+
+    def size(self, features: int) -> ModelSize:
+        """Return how large all models of a pass are together."""
+        return ModelSize.together([start.size(features) for start in self.starts], apart=self.holdout is not None)
