@@ -22,12 +22,10 @@ __all__ = ["Gaussian", "GaussianGeometry", "GaussianParameters", "extents"]
 Array = np.ndarray[Any, Any]
 LOG_2PI = float(np.log(2 * np.pi))
 TILE = 1024  # rows of the sample that are looked at together
-EPS = float(np.finfo(np.float64).eps)
 SMALLEST = 1e-250  # of a squared half-range: less is no spread
 ACCURATE = 1e-7  # nats: the error that the product form may make in a log-density
 ACCURATE_SCATTER = 2e-12  # of a variance, relative: that of a shared scatter
 ACCURATE_SINGLE = 1e-4  # nats: that of float32, where it is allowed; a tenth of the usual tolerance
-EPS_SINGLE, ROOM_SINGLE = float(np.finfo(np.float32).eps), 1e12  # squares of what is so large or small have room
 
 
 @record
@@ -101,47 +99,17 @@ class Gaussian(ProductFamily[GaussianParameters]):
     def prepare(self, params: GaussianParameters, frame: Frame) -> FactoredForm:
         form = self.factored_form(params, frame)
         few = self.covariance.few(*params.means.shape)
-        accurate = not few and self.error(form, params) <= ACCURATE
+        squares = self.mean_squares(params)
+        accurate = not few and form.error(squares) <= ACCURATE
         if accurate and self.covariance.is_shared:  # its scatter is summed about the frame's origin
-            accurate = self.cancellation(form, params) <= ACCURATE_SCATTER
-        single = self.precision == "auto" and self.single_error(form, params) <= ACCURATE_SINGLE
+            accurate = form.cancellation(squares) <= ACCURATE_SCATTER
+        single = self.precision == "auto" and form.single_error(squares) <= ACCURATE_SINGLE
         return dataclasses.replace(form, accurate=accurate, single=single)
 
-    def _mean_squares(self, params: GaussianParameters) -> Array:
+    def mean_squares(self, params: GaussianParameters) -> Array:
         """Return what the components' own second moments say of E[x_j²] about the frame's origin, (d,)."""
         variances = self.covariance.diagonals(params.covariances, *params.means.shape)
         return np.asarray((variances + params.means**2).mean(axis=0))
-
-    def cancellation(self, form: FactoredForm, params: GaussianParameters) -> float:
-        """Return what subtracting the means' part from a scatter about the origin costs: ε max_j E[x_j²] (Σ⁻¹)_jj."""
-        k, d = params.means.shape
-        precisions = self.covariance.diagonals(self.covariance.precision(form.factor), k, d)
-        return float(EPS * (self._mean_squares(params) * precisions).max())
-
-    def single_error(self, form: FactoredForm, params: GaussianParameters) -> float:
-        """Return the error that float32 makes in a log-density, nats: 4 ε Σ_ij |u_ji| rms(x_j), worst k.
-
-        It is that of z = Uᵀ(x − μ_k) for |z_i| near 1. Infinite where float32 has no room for the values.
-        """
-        k, d = params.means.shape
-        size = np.sqrt(self._mean_squares(params))
-        magnitude = np.abs(self.covariance.dense(form.factor, k, d))
-        if max(size.max(), magnitude.max(), 1 / size.min()) > ROOM_SINGLE:
-            return float("inf")
-        return float(4 * EPS_SINGLE * (size @ magnitude).sum(axis=1).max())
-
-    def error(self, form: FactoredForm, params: GaussianParameters) -> float:
-        """Return a bound of the product form's error in a log-density, nats: 4 ε Σ_j |a_kj| mean |φ_j|, worst k.
-
-        Means over the rows are bounded by the components' own second moments (Cauchy and Schwarz).
-        """
-        k, d = params.means.shape
-        size = np.sqrt(self._mean_squares(params))
-        precision = self.covariance.dense(self.covariance.precision(form.factor), k, d)
-        linear = (precision @ params.means[:, :, None])[:, :, 0]
-        constant = form.constant - 0.5 * (linear * params.means).sum(axis=1)
-        quadratic = 0.5 * (np.abs(precision) @ size) @ size
-        return float(4 * EPS * (np.abs(constant) + np.abs(linear) @ size + quadratic).max())
 
     def factored_form(self, params: GaussianParameters, frame: Frame) -> FactoredForm:
         """Return the form about each component's own mean."""
