@@ -26,7 +26,16 @@ from dask_em.driver import (
 from dask_em.driver.initialization import examine, require_rows, sample_size, starts
 from dask_em.errors import InputError
 from dask_em.estimators.fitted import Fitted, model_size
-from dask_em.estimators.given import checked_means, checked_precisions, checked_weights, substitute
+from dask_em.estimators.freezing import Frozen, checked_frozen
+from dask_em.estimators.given import (
+    Given,
+    arranged,
+    checked_means,
+    checked_precisions,
+    checked_weights,
+    complete,
+    substitute,
+)
 from dask_em.estimators.reading import reading, source_of, table
 from dask_em.estimators.resuming import Kept, begun_with, data_digest, resumed
 from dask_em.estimators.warming import warmed
@@ -40,8 +49,6 @@ from dask_em.reduction import Reducer
 from dask_em.rows import Frame
 
 __all__ = ["Start", "fitting"]
-
-Given = tuple[Any, Any, Any]  # weights (k,), means (k, d), covariances; None where the user gave nothing
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,14 @@ class Start:
         """The mixture to fit."""
         settings, regularization = self.settings, float(self.settings["reg_covar"])
         blurred = settings["accelerate"] and regularization > 0  # what an accelerated step climbs must not fall
-        return Mixture(Gaussian(self.covariance, regularization, blurred, settings["precision"]), Free())
+        frozen = self.frozen
+        family = Gaussian(self.covariance, regularization, blurred, settings["precision"], frozen.fixed)
+        return Mixture(family, frozen.weighting)
+
+    @property
+    def frozen(self) -> Frozen:
+        """What the fit leaves as it is."""
+        return checked_frozen(self.settings["frozen"], self.settings["n_components"], self.covariance)
 
     def size(self, features: int, starts: int) -> ModelSize:
         """Return how large the models of a pass are, and the sample that they begin with."""
@@ -76,7 +90,7 @@ def fitting(
     source = source_of(table(data), sample_weight=sample_weight)
     features = source.schema.features
     given = _given(start, features)
-    restarts = 1 if start.previous or all(part is not None for part in given) else settings["n_init"]
+    restarts = 1 if start.previous or complete(given) else settings["n_init"]
     size, strict = start.size(features, restarts), settings["reproducible"] == "strict"
     with (
         kept.owned() if kept else nullcontext() as earlier,
@@ -140,11 +154,14 @@ def _states(
     frame = model.components.frame(survey.mean)
     params = [_spanning(begin, survey) for begin in _begin(start, given, survey, frame, restarts)]
     sample = survey.sample
-    reseeding = Reseeding.of(sample.values, sample.weight, settings["n_components"]) if settings["reseed"] else None
+    staying = model.components.fixed.means
+    reseeding = (
+        Reseeding.of(sample.values, sample.weight, settings["n_components"], staying) if settings["reseed"] else None
+    )
     begun = None if stopping.max_passes else Outcome("fixed", "No pass was asked for: the model is its start.")
     method = LBFGS() if settings["accelerate"] else EM()
     states = [State(model, frame, p, stopping, outcome=begun, reseeding=reseeding, method=method) for p in params]
-    chosen_by_us = start.previous is None and any(part is None for part in given)
+    chosen_by_us = start.previous is None and not complete(given)
     if settings["accelerate"] and chosen_by_us and begun is None:
         size = start.size(reducer.layout.source.schema.features, len(states))
         states = warmed(states, sample, survey.rows, size)
@@ -152,13 +169,20 @@ def _states(
 
 
 def _given(start: Start, features: int) -> Given:
-    settings, k = start.settings, start.settings["n_components"]
+    """Return what the user gave, with NaN for what is to be found of the components beside frozen ones."""
+    settings, k, frozen = start.settings, start.settings["n_components"], start.frozen
     weights, means, precisions = settings["weights_init"], settings["means_init"], settings["precisions_init"]
-    return (
-        None if weights is None else checked_weights(weights, k),
-        None if means is None else checked_means(means, k, features),
-        None if precisions is None else checked_precisions(precisions, start.covariance, k, features),
+    gaps = bool(frozen)
+    given = (
+        None if weights is None else checked_weights(weights, k, gaps),
+        None if means is None else checked_means(means, k, features, gaps),
+        None if precisions is None else checked_precisions(precisions, start.covariance, k, features, gaps),
     )
+    if start.previous is None:
+        frozen.require_given(given)
+        if given[0] is not None:
+            frozen.require_share(given[0])
+    return given
 
 
 def _examined(start: Start, reducer: Reducer) -> Survey:
@@ -173,13 +197,17 @@ def _begin(start: Start, given: Given, survey: Survey, frame: Frame, restarts: i
     """Return where each start begins."""
     model, settings, k = start.model, start.settings, start.settings["n_components"]
     if start.previous is not None:
-        return [_moved(start.previous, frame, start.covariance, k, len(frame.centre))]
+        moved = _moved(start.previous, frame, start.covariance, k, len(frame.centre))
+        start.frozen.require_share(moved.weights)
+        return [moved]
     weights, means, covariances = given
-    if weights is not None and means is not None and covariances is not None:
+    if weights is not None and means is not None and covariances is not None and complete(given):
         return [MixtureParameters(weights, GaussianParameters(frame.enter(means), covariances))]
     seeds = [np.random.RandomState(start.random.randint(2**31)) for _ in range(restarts)]
     found = starts(model, survey, frame, k, settings["init_params"], seeds)
-    return [substitute(params, frame, *given) for params in found]
+    if start.frozen:
+        found = [arranged(params, frame, start.covariance, given) for params in found]
+    return [substitute(params, frame, given) for params in found]
 
 
 def _spanning(params: MixtureParameters, survey: Survey) -> MixtureParameters:

@@ -38,6 +38,7 @@ LATER: dict[str, tuple[Any, ...]] = {  # arguments whose other values are not th
 NEW = {
     "accelerate": ["boolean"],
     "reseed": ["boolean"],
+    "frozen": [dict, None],
     "precision": [StrOptions({"float64", "auto"})],
     "max_minutes": [Interval(Real, 0, None, closed="neither"), None],
     "reproducible": [StrOptions({"warn", "strict"})],
@@ -68,7 +69,8 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
     init_params : {"kmeans", "k-means++", "random", "random_from_data"}, default "kmeans"
         How responsibilities start, on a uniform sample of the rows taken in the first pass.
     weights_init, means_init, precisions_init : array-like, optional
-        A start of one's own: (k,), (k, d), and the shape that ``covariance_type`` gives.
+        A start of one's own: (k,), (k, d), and the shape that ``covariance_type`` gives. Beside ``frozen`` parts all
+        of a component's may be NaN: to be found.
     random_state : int, RandomState or None
     warm_start : bool, default False
         Start from the last fit.
@@ -85,6 +87,10 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         fixed points. False takes scikit-learn's steps.
     max_minutes : float, optional
         End after the first pass beyond so many minutes, with the best parameters so far; a checkpoint can be resumed.
+    frozen : dict, optional
+        Components whose "weights", "means" or "covariances" the fit leaves as they are: a list of numbers, or True for
+        all. They are those of the start given, or with ``warm_start`` of the last fit; the other weights share what is
+        left. Each given component starts in place of the found one that it costs the least log-likelihood to replace.
     missing
         Reserved; only the default value is available yet.
 
@@ -137,6 +143,7 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         reproducible: str = "warn",
         reseed: bool = False,
         max_minutes: float | None = None,
+        frozen: dict[str, Any] | None = None,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -159,6 +166,7 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         self.reproducible = reproducible
         self.reseed = reseed
         self.max_minutes = max_minutes
+        self.frozen = frozen
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit the mixture; see :meth:`iterate` for one pass at a time.

@@ -13,6 +13,7 @@ from dask_em._record import record
 from dask_em.families.covariances import Covariance, Full
 from dask_em.families.factored import FactoredForm
 from dask_em.families.factors import least_variances, upper_factor
+from dask_em.families.fixed import Fixed
 from dask_em.family import EMPTY, Geometry, ProductFamily, ProductForm, ProductStatistics, inner
 from dask_em.parameters import Parameters
 from dask_em.rows import Frame, Rows
@@ -53,6 +54,9 @@ class GaussianParameters(Parameters):
 class Gaussian(ProductFamily[GaussianParameters]):
     """N(μ_k, Σ_k): log p_k(x) = −½ (d log 2π + log det Σ_k + (x−μ_k)ᵀ Σ_k⁻¹ (x−μ_k)).
 
+    ``fixed`` means and covariances stay as they are, and nothing is added to such covariances; that of a component
+    whose mean alone is fixed is the scatter about this mean.
+
     The M-step is Dempster, Laird and Rubin (1977) with ``regularization`` λ added to every variance after it, as in
     scikit-learn, and every covariance kept at or above a bound that only rounding makes necessary.
 
@@ -66,6 +70,7 @@ class Gaussian(ProductFamily[GaussianParameters]):
     regularization: float = 1e-6  # squared units of the data
     blurred: bool = False
     precision: str = "float64"  # or "auto": products in float32 where they are accurate enough
+    fixed: Fixed = dataclasses.field(default_factory=Fixed)
 
     def frame(self, mean: Array) -> Frame:
         return Frame(np.asarray(mean, np.float64))
@@ -74,11 +79,12 @@ class Gaussian(ProductFamily[GaussianParameters]):
         """A component with too few rows for a covariance of its own starts with that of all rows."""  # noqa: D401  # no command
         k, d = len(resp), rows.values.shape[1]
         unit = self.covariance.add(np.zeros(self.covariance.shape(k, d)), 1.0)
+        free = dataclasses.replace(self, fixed=Fixed())  # nothing is known yet that could be kept
         whole = self._gather(rows, np.full((k, len(rows)), 1 / k))
         extent = extents(rows.values.min(axis=0), rows.values.max(axis=0))
-        broad = self.maximize(whole, GaussianParameters(np.zeros((k, d)), unit, None, extent, np.tile(extent, (k, 1))))
+        broad = free.maximize(whole, GaussianParameters(np.zeros((k, d)), unit, None, extent, np.tile(extent, (k, 1))))
         stats = self._gather(rows, resp)
-        params = self.maximize(stats, broad)
+        params = free.maximize(stats, broad)
         starved = stats.counts * len(rows) < self.covariance.rows_needed(d) * rows.weight.sum()
         covariances = self.covariance.replace(starved, params.covariances, broad.covariances)
         return GaussianParameters(params.means, covariances, None, extent)
@@ -118,31 +124,39 @@ class Gaussian(ProductFamily[GaussianParameters]):
         return FactoredForm(self.covariance, np.broadcast_to(constant, (k,)).copy(), factor, params.means, frame)
 
     def maximize(self, stats: ProductStatistics, params: GaussianParameters) -> GaussianParameters:
-        d = params.means.shape[1]
+        k, d = params.means.shape
         empty = stats.counts <= EMPTY * stats.counts.sum()  # an empty component stays where it was
         counts = np.where(empty, 1.0, stats.counts)
         shift = stats.products[:, 1 : 1 + d] / counts[:, None]
-        covariances = self.covariance.add(self.covariance.maximize(stats, counts, shift), self.regularization)
+        covariances = self.covariance.maximize(stats, counts, shift)
+        if self.fixed.means:
+            held = params.means if stats.reference is None else params.means - stats.reference
+            off = (self.fixed.mean_of(k) & ~empty)[:, None]
+            covariances = self.covariance.spread(covariances, counts, np.where(off, held - shift, 0.0))
+        covariances = self.covariance.add(covariances, self.regularization)
         means = shift if stats.reference is None else stats.reference + shift
         covariances = self.covariance.replace(empty, covariances, params.covariances)
-        extent, narrowest = self._bounds(params)
+        extent, narrowest = self.bounds(params)
         covariances, singular = self.covariance.bound(covariances, least_variances(narrowest, extent))
-        means = np.where(empty[:, None], params.means, means)
+        means = np.where((empty | self.fixed.mean_of(k))[:, None], params.means, means)
+        covariances = self.fixed.kept(self.covariance, covariances, params.covariances, k)
         narrowest = np.minimum(narrowest, self.covariance.diagonals(covariances, *means.shape))
-        return GaussianParameters(means, covariances, empty | singular, extent, narrowest)
+        collapsed = (empty | singular) & ~self.fixed.covariance_of(k)
+        return GaussianParameters(means, covariances, collapsed, extent, narrowest)
 
-    def _bounds(self, params: GaussianParameters) -> tuple[Array, Array]:
+    def bounds(self, params: GaussianParameters) -> tuple[Array, Array]:
         """Return the data's extent (d,) and the smallest variances so far (k, d)."""
         variances = self.covariance.diagonals(params.covariances, *params.means.shape)
         extent = variances.mean(axis=0) + params.means.var(axis=0) if params.extent is None else params.extent
         return extent, variances if params.narrowest is None else params.narrowest
 
     def _blur(self, factor: Array, components: int, features: int) -> Array | float:
-        """Return (λ/2) tr Σ_k⁻¹, (k,), where the objective has that term."""
+        """Return (λ/2) tr Σ_k⁻¹, (k,), where the objective has that term: a fixed covariance needs none."""
         if not self.blurred:
             return 0.0
         precisions = self.covariance.diagonals(self.covariance.precision(factor), components, features)
-        return np.asarray(self.regularization / 2 * precisions.sum(axis=1))
+        blur = np.asarray(self.regularization / 2 * precisions.sum(axis=1))
+        return np.where(self.fixed.covariance_of(components), 0.0, blur)
 
     def standardise(self, params: GaussianParameters, weights: Array, points: Array) -> Array:
         """Map points (n, d) to coordinates in which the pooled covariance, weighted by ``weights`` (k,), is 1."""
@@ -150,11 +164,12 @@ class Gaussian(ProductFamily[GaussianParameters]):
         return np.asarray(points @ upper_factor(self.covariance.dense(pooled, *params.means.shape)[0]))
 
     def relocate(self, params: GaussianParameters, weights: Array, component: int, point: Array) -> GaussianParameters:
-        """Return the parameters with a component at ``point`` (d,) with the pooled covariance of the others."""
+        """Return the parameters with a component, whose mean is not fixed, at ``point`` (d,), spread as the others."""
         chosen = np.arange(len(params.means)) == component
         pooled = self.covariance.pool(params.covariances, weights)
-        covariances = self.covariance.replace(chosen, params.covariances, pooled)
-        extent, narrowest = self._bounds(params)
+        moved = chosen & ~self.fixed.covariance_of(len(chosen))
+        covariances = self.covariance.replace(moved, params.covariances, pooled)
+        extent, narrowest = self.bounds(params)
         variances = self.covariance.diagonals(covariances, *params.means.shape)
         return GaussianParameters(
             np.where(chosen[:, None], point, params.means),
@@ -176,7 +191,7 @@ class Gaussian(ProductFamily[GaussianParameters]):
 
     def degrees_of_freedom(self, params: GaussianParameters) -> int:
         k, d = params.means.shape
-        return int(k * d) + self.covariance.degrees_of_freedom(k, d)
+        return int((k - len(self.fixed.means)) * d) + self.fixed.degrees_of_freedom(self.covariance, k, d)
 
     def geometry(self) -> GaussianGeometry:
         return GaussianGeometry(self)
@@ -223,20 +238,25 @@ class GaussianGeometry(Geometry[GaussianParameters, ProductStatistics]):
         if not (np.isfinite(means).all() and np.isfinite(covariances).all()):
             return None
         dead = self.family.collapsed(like)  # these stay where they are: EM alone may bring them back
-        means = np.where(dead[:, None], like.means, means)
+        fixed, k = self.family.fixed, len(dead)
+        means = np.where((dead | fixed.mean_of(k))[:, None], like.means, means)
         covariances = covariance.replace(dead, covariances, like.covariances)
-        extent, narrowest = self.family._bounds(like)  # noqa: SLF001  # its own geometry
+        covariances = fixed.kept(covariance, covariances, like.covariances, k)
+        extent, narrowest = self.family.bounds(like)
         _, singular = covariance.bound(covariances, least_variances(narrowest, extent))
-        sound = not (singular & ~dead).any()
+        sound = not (singular & ~dead & ~fixed.covariance_of(k)).any()
         return dataclasses.replace(like, means=means, covariances=covariances) if sound else None
 
     def whitening(self, params: GaussianParameters, weights: Array) -> Callable[[Array], Array]:
         covariance = self.family.covariance
         whiten, roots = covariance.unconstrained.whitening(params.covariances), np.sqrt(weights)[:, None]
-        shares = np.sqrt(weights.sum()) if covariance.is_shared else roots
+        shares = np.sqrt(weights.sum(keepdims=True))[:, None] if covariance.is_shared else roots
+        fixed, k = self.family.fixed, len(weights)
+        still_means, still_covariances = fixed.mean_of(k)[:, None], fixed.covariance_of(k)[: len(shares), None]
 
         def whitened(change: Array) -> Array:
             means, covariances = whiten(*self._parts(change, params))
+            means, covariances = np.where(still_means, 0.0, means), np.where(still_covariances, 0.0, covariances)
             return np.concatenate([(roots * means).ravel(), (shares * covariances).ravel()])
 
         return whitened
