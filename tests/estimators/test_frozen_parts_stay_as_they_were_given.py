@@ -125,6 +125,18 @@ def test_what_the_last_fit_found_can_be_kept(covariance_type: str) -> None:
     assert (model.means_[:2] != means[:2]).all()
 
 
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_no_regularization_touches_their_densities(covariance_type: str) -> None:
+    """Small covariances would be lowered the most: with all of them frozen, the weights say whether they were."""
+    once = GaussianMixture(3, covariance_type=covariance_type, random_state=0).fit(X)
+    start = {"means_init": once.means_, "precisions_init": once.precisions_, "weights_init": np.full(3, 1 / 3)}
+    settings = {"frozen": {"means": True, "covariances": True}, "tol": 1e-12, "max_iter": 5000}
+    known = GaussianMixture(3, covariance_type=covariance_type, reg_covar=0.5, **settings, **start).fit(X)
+    plain = GaussianMixture(3, covariance_type=covariance_type, reg_covar=0.0, **settings, **start).fit(X)
+    np.testing.assert_array_equal(known.weights_, plain.weights_)
+    np.testing.assert_array_equal([entry.objective for entry in known.history_], known.lower_bounds_)
+
+
 def test_a_shared_covariance_is_kept_for_all() -> None:
     model = GaussianMixture(
         6, covariance_type="tied", precisions_init=4 * np.eye(4), frozen={"covariances": True}, random_state=0
