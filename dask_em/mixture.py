@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -15,7 +16,17 @@ from dask_em.parameters import Parameters
 from dask_em.rows import Frame, Rows
 from dask_em.statistics import Score, Statistics
 
-__all__ = ["TINY", "Free", "Mixture", "MixtureGeometry", "MixtureParameters", "MixtureStatistics", "PreparedMixture"]
+__all__ = [
+    "TINY",
+    "Free",
+    "Mixture",
+    "MixtureGeometry",
+    "MixtureParameters",
+    "MixtureStatistics",
+    "PartlyFixed",
+    "PreparedMixture",
+    "Weights",
+]
 
 Array = np.ndarray[Any, Any]
 F = TypeVar("F", bound=Family[Any, Any])
@@ -24,17 +35,106 @@ NEGLIGIBLE = 1e-17  # responsibilities below it are set to zero: subnormal produ
 TINY = 1e-300  # the least weight: its logarithm is finite
 
 
+class Weights(ABC):
+    """How the weights of k components are found, and the numbers (k,) without constraints that stand for them."""
+
+    @abstractmethod
+    def maximize(self, counts: Array, weights: Array) -> Array:
+        """Return the weights that maximise Σ N_k log π_k; ``weights`` are those that the counts came from."""
+
+    @abstractmethod
+    def relocated(self, weights: Array, component: int) -> Array:
+        """Return the weights with half of an equal share for one component, where its weight is not fixed."""
+
+    @abstractmethod
+    def degrees_of_freedom(self, weights: Array) -> int:
+        """Return the number of free parameters."""
+
+    @abstractmethod
+    def coordinates(self, weights: Array) -> Array:
+        """Return the coordinates (k,): log-weights about their mean."""
+
+    @abstractmethod
+    def parameters(self, coordinates: Array, like: Array) -> Array:
+        """Return the weights at coordinates (k,), near ``like``."""
+
+    @abstractmethod
+    def whitened(self, weights: Array, change: Array) -> Array:
+        """Map a small change of coordinates to √π_k (dℓ_k − Σ_j π_j dℓ_j), (k,), ℓ being the log-weights."""
+
+
 @record
-class Free:
+class Free(Weights):
     """Weights without a prior: π_k = N_k / N."""
 
-    def maximize(self, counts: Array) -> Array:
-        """Return the weights that maximise Σ N_k log π_k."""
-        return np.asarray(np.maximum(counts / counts.sum(), TINY))
+    def maximize(self, counts: Array, weights: Array) -> Array:
+        return _shares(counts)
+
+    def relocated(self, weights: Array, component: int) -> Array:
+        share, others = 1 / (2 * len(weights)), np.arange(len(weights)) != component
+        return np.where(others, weights * (1 - share) / weights[others].sum(), share)
 
     def degrees_of_freedom(self, weights: Array) -> int:
-        """Return k − 1."""
         return len(weights) - 1
+
+    def coordinates(self, weights: Array) -> Array:
+        logs = np.log(weights)
+        return np.asarray(logs - logs.mean())
+
+    def parameters(self, coordinates: Array, like: Array) -> Array:
+        return _shares(np.exp(coordinates - coordinates.max()))
+
+    def whitened(self, weights: Array, change: Array) -> Array:
+        return np.asarray(np.sqrt(weights) * (change - weights @ change))
+
+
+@record
+class PartlyFixed(Weights):
+    """The weights of some components stay as they are; the others share what is left, in proportion to N_k.
+
+    Among themselves these are free weights: π_k = m N_k / Σ_free N_j maximises Σ N_k log π_k under Σ_free π_j = m.
+    """
+
+    components: tuple[int, ...]  # whose weights are fixed
+
+    def maximize(self, counts: Array, weights: Array) -> Array:
+        free = self._free(weights)
+        return self._shared(weights, _shares(counts[free])) if counts[free].sum() > 0 else weights
+
+    def relocated(self, weights: Array, component: int) -> Array:
+        free = self._free(weights)
+        if not free[component] or free.sum() == 1:
+            return weights
+        moved = Free().relocated(_shares(weights[free]), int(free[:component].sum()))
+        return self._shared(weights, moved)
+
+    def degrees_of_freedom(self, weights: Array) -> int:
+        return max(int(self._free(weights).sum()) - 1, 0)
+
+    def coordinates(self, weights: Array) -> Array:
+        free, logs = self._free(weights), np.log(weights)
+        return np.where(free, logs - logs @ free / max(free.sum(), 1), 0.0)
+
+    def parameters(self, coordinates: Array, like: Array) -> Array:
+        free = self._free(like)
+        return self._shared(like, Free().parameters(coordinates[free], like[free])) if free.any() else like
+
+    def whitened(self, weights: Array, change: Array) -> Array:
+        free = np.where(self._free(weights), weights, 0.0)
+        return np.asarray(np.sqrt(free) * (change - free @ change / max(free.sum(), TINY)))
+
+    def _free(self, weights: Array) -> Array:
+        return ~np.isin(np.arange(len(weights)), self.components)
+
+    def _shared(self, weights: Array, shares: Array) -> Array:
+        """Return the weights with what the fixed ones leave given to the others, in shares that sum to 1."""
+        free, new = self._free(weights), weights.copy()
+        new[free] = (1 - weights[~free].sum()) * shares
+        return new
+
+
+def _shares(counts: Array) -> Array:
+    return np.asarray(np.maximum(counts / counts.sum(), TINY))
 
 
 @record
@@ -102,11 +202,11 @@ class Mixture(Generic[F]):
     """Σ_k π_k p_k(x): a family of components and how their weights are tied."""
 
     components: F
-    weights: Free
+    weights: Weights
 
     def start(self, rows: Rows, resp: Array) -> MixtureParameters:
-        """Return parameters for rows of the frame and responsibilities (k, n) for them."""
-        return MixtureParameters(self.weights.maximize(resp @ rows.weight), self.components.start(rows, resp))
+        """Return parameters for rows of the frame and responsibilities (k, n) for them; nothing is fixed yet."""
+        return MixtureParameters(_shares(resp @ rows.weight), self.components.start(rows, resp))
 
     def prepare(self, params: MixtureParameters, frame: Frame) -> PreparedMixture:
         """Return what a tile needs, once a pass."""
@@ -116,9 +216,8 @@ class Mixture(Generic[F]):
 
     def maximize(self, stats: MixtureStatistics, params: MixtureParameters) -> MixtureParameters:
         """Return the parameters that maximise Q: the M-step."""
-        return MixtureParameters(
-            self.weights.maximize(stats.counts), self.components.maximize(stats.components, params.components)
-        )
+        weights = self.weights.maximize(stats.counts, params.weights)
+        return MixtureParameters(weights, self.components.maximize(stats.components, params.components))
 
     def translate(self, stats: MixtureStatistics, params: MixtureParameters) -> MixtureStatistics:
         """Return the same sums about the reference that ``params`` give, to be added to others about it."""
@@ -163,7 +262,7 @@ class Mixture(Generic[F]):
     def geometry(self) -> MixtureGeometry | None:
         """Return the geometry of the parameter space; None where the components have none."""
         components = self.components.geometry()
-        return None if components is None else MixtureGeometry(components)
+        return None if components is None else MixtureGeometry(components, self.weights)
 
     def degrees_of_freedom(self, params: MixtureParameters) -> int:
         """Return the number of free parameters."""
@@ -172,34 +271,30 @@ class Mixture(Generic[F]):
 
 @dataclass(frozen=True)
 class MixtureGeometry:
-    """Coordinates of a mixture: log-weights about their mean (k,), then those of its components."""
+    """Coordinates of a mixture: those of its weights (k,), then those of its components."""
 
     components: Geometry[Any, Any]
+    weights: Weights
 
     def coordinates(self, params: MixtureParameters) -> Array:
         """Return the parameters as numbers without constraints, (m,)."""
-        logs = np.log(params.weights)
-        return np.concatenate([logs - logs.mean(), self.components.coordinates(params.components)])
+        of_components = self.components.coordinates(params.components)
+        return np.concatenate([self.weights.coordinates(params.weights), of_components])
 
     def parameters(self, coordinates: Array, like: MixtureParameters) -> MixtureParameters | None:
         """Return the parameters at coordinates (m,), near ``like``; None where they are no sound ones."""
         k = len(like.weights)
-        shares = np.exp(coordinates[:k] - coordinates[:k].max())
-        weights = np.maximum(shares / shares.sum(), TINY)
+        weights = self.weights.parameters(coordinates[:k], like.weights)
         components = self.components.parameters(coordinates[k:], like.components)
         sound = components is not None and bool(np.isfinite(weights).all())
         return MixtureParameters(weights, components) if sound else None
 
     def whitening(self, params: MixtureParameters) -> Callable[[Array], Array]:
-        """Return the linear map of small changes to vectors whose squared length is that of EM's metric.
-
-        ``W(d) = (√π_k (dℓ_k − Σ_j π_j dℓ_j), the components' part)``, ℓ being the log-weights.
-        """
+        """Return the linear map of small changes to vectors whose squared length is that of EM's metric."""
         weights, k = params.weights, len(params.weights)
-        components, roots = self.components.whitening(params.components, weights), np.sqrt(weights)
+        components = self.components.whitening(params.components, weights)
 
         def whiten(change: Array) -> Array:
-            logs = change[:k]
-            return np.concatenate([roots * (logs - weights @ logs), components(change[k:])])
+            return np.concatenate([self.weights.whitened(weights, change[:k]), components(change[k:])])
 
         return whiten

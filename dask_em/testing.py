@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from dask_em._record import digest, dump, restore, values_equal
 from dask_em.family import Family
 from dask_em.kernel import summarize
-from dask_em.mixture import Free, Mixture, MixtureParameters, MixtureStatistics
+from dask_em.mixture import Free, Mixture, MixtureParameters, MixtureStatistics, Weights
 from dask_em.rows import Frame, Rows
 
 __all__ = ["Case", "FamilyLaws", "permuted"]
@@ -41,12 +42,13 @@ class Case:
     components: int = 3
     move: Callable[[Array], Array] | None = None  # an affine map of rows under which the family is closed
     rises: bool = True  # whether an M-step never lowers the objective: not with a plain regularisation
-    order_free: bool = True  # False where an array that is not by component has k rows
+    order_free: bool = True  # False where an array that is not by component has k rows, or components differ in kind
+    weights: Weights = dataclasses.field(default_factory=Free)
 
     @property
     def model(self) -> Mixture[Any]:
         """The mixture under test."""
-        return Mixture(self.family, Free())
+        return Mixture(self.family, self.weights)
 
     def rows(self, n: int = 400, seed: int = 0) -> Rows:
         """Return rows with weights between 0.5 and 2."""

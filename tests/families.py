@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from dask_em.families import COVARIANCES, Full, Gaussian, Poisson
+from dask_em.families import COVARIANCES, Fixed, Full, Gaussian, Poisson
+from dask_em.mixture import PartlyFixed
 from dask_em.testing import Case
 
 __all__ = ["CASES"]
@@ -43,6 +44,17 @@ def far(rows: Array) -> Array:
     return rows * 3.0 + 1000.0
 
 
+FIXED: dict[bool, list[tuple[float, Fixed, dict[str, Any]]]] = {  # by whether the covariance is shared
+    False: [
+        (0.0, Fixed((0, 1), (1, 2)), {"move": far, "weights": PartlyFixed((1,)), "order_free": False}),
+        (1e-2, Fixed((2,), (0,)), {"weights": PartlyFixed((0, 2)), "order_free": False}),
+    ],
+    True: [
+        (1e-2, Fixed((0, 1), ()), {"weights": PartlyFixed((1,)), "order_free": False}),
+        (0.0, Fixed((), (0, 1, 2)), {"move": far, "weights": PartlyFixed((0, 1, 2)), "order_free": False}),
+    ],
+}
+
 CASES = [
     Case("gaussian-full-few", Gaussian(Full(), 0.0), many_columns, 2, far),
     *(Case(f"gaussian-{name}", Gaussian(c, 0.0), clouds, move=far) for name, c in COVARIANCES.items()),
@@ -50,4 +62,9 @@ CASES = [
     *(Case(f"gaussian-{name}-regularised", Gaussian(c, 1e-2), clouds, rises=False) for name, c in COVARIANCES.items()),
     Case("poisson", Poisson(), counts),
     *(Case(f"gaussian-{name}-blurred", Gaussian(c, 1e-2, blurred=True), clouds) for name, c in COVARIANCES.items()),
+    *(
+        Case(f"gaussian-{name}-fixed-{i}", Gaussian(c, reg, reg > 0, fixed=fixed), clouds, **partly)
+        for name, c in COVARIANCES.items()
+        for i, (reg, fixed, partly) in enumerate(FIXED[c.is_shared])
+    ),
 ]

@@ -52,19 +52,22 @@ class Reseeding:
     weight: Array  # (n,)
     moves: tuple[int, ...]  # (k,), of each component so far
     moved: bool = False  # whether a component was moved after the last pass
+    staying: tuple[int, ...] = ()  # components that are never moved: their means are fixed
 
     @staticmethod
-    def of(values: Array, weight: Array, components: int) -> Reseeding:
+    def of(values: Array, weight: Array, components: int, staying: tuple[int, ...] = ()) -> Reseeding:
         """Keep so many rows of a sample in random order, (n, d), as a checkpoint may carry."""
         most = min(ROWS, max(BYTES // (8 * values.shape[1]), HANDFUL))
         distinct, where = np.unique(values[:most], axis=0, return_inverse=True)
-        return Reseeding(distinct, np.bincount(where.ravel(), weight[:most]), (0,) * components)
+        totals = np.bincount(where.ravel(), weight[:most])
+        return Reseeding(distinct, totals, (0,) * components, staying=staying)
 
     def candidates(self, fates: Sequence[str]) -> list[int]:
         """Return the components to move: where none fares well, the data is to blame, and none is moved."""
         if all(fates):
             return []
-        return [i for i, fate in enumerate(fates) if fate and self.moves[i] < MOST]
+        may = (i for i in range(len(fates)) if i not in self.staying and self.moves[i] < MOST)
+        return [i for i in may if fates[i]]
 
     def settled(self) -> Reseeding:
         """Return the record after a pass without a move."""
@@ -76,13 +79,12 @@ class Reseeding:
         """Move the chosen components, one after the other, and count it; ``fates`` (k,) as after the M-step."""
         family, fares_well = model.components, np.array([not fate for fate in fates])
         assert isinstance(family, Movable)  # or nobody had asked for it
-        weights, components, k = params.weights, params.components, len(fates)
+        weights, components = params.weights, params.components
         for i in chosen:
             sound = MixtureParameters(np.where(fares_well, weights, TINY), components)
             point = self._worst(model, frame, sound)
             components = family.relocate(components, sound.weights, i, point)
-            share, others = 1 / (2 * k), np.arange(k) != i
-            weights = np.where(others, weights * (1 - share) / weights[others].sum(), share)
+            weights = model.weights.relocated(weights, i)
             fares_well[i] = True
         moves = tuple(count + (i in chosen) for i, count in enumerate(self.moves))
         return MixtureParameters(weights, components), dataclasses.replace(self, moves=moves, moved=True)

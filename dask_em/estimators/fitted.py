@@ -103,13 +103,17 @@ def to_sklearn(fitted: Fitted, estimator: Any) -> SklearnGaussianMixture:
 def portable(parameters: dict[str, Any]) -> dict[str, Any]:
     """Return constructor arguments as JSON holds them: NumPy's numbers as numbers, arrays as lists, others as None.
 
-    What has a value for each row is None too: it belongs to the data, and nothing that is fitted needs it again.
+    What has a value for each row is None too: it belongs to the data, and nothing that is fitted needs it again. NaN,
+    in an array, is None too: it equals itself.
     """
     told: dict[str, Any] = {}
     for name, value in parameters.items():
         plain = None if name in ONE_A_ROW else value.item() if isinstance(value, np.generic) else value
         if isinstance(plain, list | tuple) or hasattr(plain, "__array__"):
-            told[name] = {"array": numbers(name, plain).tolist()}
+            array = numbers(name, plain)
+            told[name] = {"array": np.where(np.isnan(array), None, array).tolist()}  # type: ignore[call-overload]  # objects
+        elif isinstance(plain, dict):
+            told[name] = {"parts": {part: np.asarray(chosen).tolist() for part, chosen in plain.items()}}
         else:
             told[name] = plain if isinstance(plain, str | int | float | bool) else None
     return told
@@ -120,4 +124,8 @@ def restored(parameters: dict[str, Any], known: dict[str, Any]) -> dict[str, Any
     for name in parameters:
         if name not in known:
             raise DataError(f"the file's parameter {name!r} is not known to this version of dask_em; upgrade it")
-    return {name: np.array(value["array"]) if isinstance(value, dict) else value for name, value in parameters.items()}
+    return {name: _restored(value) if isinstance(value, dict) else value for name, value in parameters.items()}
+
+
+def _restored(value: dict[str, Any]) -> Any:
+    return value["parts"] if "parts" in value else np.array(value["array"], np.float64)

@@ -44,6 +44,7 @@ NEW = {
     "reseed": ["boolean"],
     "init_params": [StrOptions({*STARTS, OVER_ALL_ROWS})],
     "labels_init": ["array-like", None],
+    "frozen": [dict, None],
     "precision": [StrOptions({"float64", "auto"})],
     "max_minutes": [Interval(Real, 0, None, closed="neither"), None],
     "reproducible": [StrOptions({"warn", "strict"})],
@@ -75,7 +76,8 @@ class GaussianMixture(Answering, Updating, DensityMixin, BaseEstimator):  # type
         How responsibilities start, on a uniform sample of the rows taken in the first pass, whitened. "k-means||" takes
         six more reads, shared by all starts, to add rows of clusters that the sample misses, and begins with all rows.
     weights_init, means_init, precisions_init : array-like, optional
-        A start of one's own: (k,), (k, d), and the shape that ``covariance_type`` gives.
+        A start of one's own: (k,), (k, d), and the shape that ``covariance_type`` gives. Beside ``frozen`` parts all
+        of a component's may be NaN: to be found.
     random_state : int, RandomState or None
     warm_start : bool, default False
         Start from the last fit.
@@ -95,6 +97,10 @@ class GaussianMixture(Answering, Updating, DensityMixin, BaseEstimator):  # type
     labels_init : array-like (n,), optional
         A start from labels 0 to k − 1 of the rows, -1 where one is not known: those rows have no part in the start. Of
         an array on disk or a Dask array, only what belongs to the sample is read. Not saved with the model.
+    frozen : dict, optional
+        Components whose "weights", "means" or "covariances" the fit leaves as they are: a list of numbers, or True for
+        all. They are those of the start given, or with ``warm_start`` of the last fit; the other weights share what is
+        left. Each given component starts in place of the found one that it costs the least log-likelihood to replace.
     missing
         Reserved; only the default value is available yet.
 
@@ -152,6 +158,7 @@ class GaussianMixture(Answering, Updating, DensityMixin, BaseEstimator):  # type
         reseed: bool = False,
         max_minutes: float | None = None,
         labels_init: Any = None,
+        frozen: dict[str, Any] | None = None,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -175,6 +182,7 @@ class GaussianMixture(Answering, Updating, DensityMixin, BaseEstimator):  # type
         self.reseed = reseed
         self.max_minutes = max_minutes
         self.labels_init = labels_init
+        self.frozen = frozen
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit the mixture; see :meth:`iterate` for one pass at a time.

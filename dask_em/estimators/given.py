@@ -10,14 +10,18 @@ import numpy as np
 
 from dask_em.errors import InputError
 from dask_em.families import Covariance
-from dask_em.mixture import MixtureParameters
+from dask_em.families.matching import places
+from dask_em.mixture import TINY, MixtureParameters
 from dask_em.rows import Frame
 
 __all__ = [
+    "Given",
+    "arranged",
     "checked_labels",
     "checked_means",
     "checked_precisions",
     "checked_weights",
+    "complete",
     "labels_of",
     "model_path",
     "numbers",
@@ -26,6 +30,7 @@ __all__ = [
 ]
 
 Array = np.ndarray[Any, Any]
+Given = tuple[Array | None, Array | None, Array | None]  # weights (k,), means (k, d), covariances; None, NaN: not given
 
 
 def numbers(name: str, value: Any) -> Array:
@@ -57,27 +62,43 @@ def model_path(path: Any) -> str | os.PathLike[str]:
     return path
 
 
-def checked_weights(weights: Any, components: int) -> Array:
-    """Return weights (k,); InputError unless they are between 0 and 1 and sum to 1."""
-    weights = _shaped("weights", weights, (components,))
+def checked_weights(weights: Any, components: int, gaps: bool) -> Array:
+    """Return weights (k,); InputError unless they are between 0 and 1 and sum to 1; with ``gaps`` some may be NaN."""
+    weights = _shaped("weights", weights, (components,), gaps)
     if (weights < 0).any() or (weights > 1).any():
         raise InputError(
             "The parameter 'weights' should be in the range [0, 1], "
-            f"but got max value {weights.max():.5f}, min value {weights.min():.5f}"
+            f"but got max value {np.nanmax(weights):.5f}, min value {np.nanmin(weights):.5f}"
         )
+    if np.isnan(weights).any():
+        if np.nansum(weights) >= 1:
+            raise InputError(
+                f"The given weights sum to {np.nansum(weights):.5f}, which leaves nothing for those to be found (NaN); "
+                "give weights that sum to less than 1"
+            )
+        return np.asarray(weights)
     if not np.isclose(weights.sum(), 1.0, atol=1e-6):
         raise InputError(f"The parameter 'weights' should be normalized, but got sum(weights) = {weights.sum():.5f}")
     return np.asarray(weights)
 
 
-def checked_means(means: Any, components: int, features: int) -> Array:
-    """Return means (k, d)."""
-    return _shaped("means", means, (components, features))
+def checked_means(means: Any, components: int, features: int, gaps: bool) -> Array:
+    """Return means (k, d); with ``gaps`` some may be NaN."""
+    return _shaped("means", means, (components, features), gaps)
 
 
-def checked_precisions(precisions: Any, covariance: Covariance, components: int, features: int) -> Array:
-    """Return the covariances of the given precisions; InputError unless they are positive (definite)."""
-    precisions = _shaped(f"{covariance.name} precision", precisions, covariance.shape(components, features))
+def checked_precisions(precisions: Any, covariance: Covariance, components: int, features: int, gaps: bool) -> Array:
+    """Return the covariances of the given precisions, with ``gaps`` some may be NaN; InputError unless positive."""
+    shape = covariance.shape(components, features)
+    gaps = gaps and not covariance.is_shared
+    precisions = _shaped(f"{covariance.name} precision", precisions, shape, gaps)
+    covariances, told = np.full(shape, np.nan), ~np.isnan(precisions)
+    known = told.reshape(components, -1)[:, 0] if gaps else slice(None)
+    covariances[known] = _inverted(precisions[known], covariance)
+    return covariances
+
+
+def _inverted(precisions: Array, covariance: Covariance) -> Array:
     if covariance.name in ("diag", "spherical"):
         if not (precisions > 0).all():
             raise InputError(f"'{covariance.name} precision' should be positive")
@@ -125,24 +146,54 @@ def labels_of(labels: Any, index: Array, components: int) -> Array:
     return found
 
 
-def substitute(
-    params: MixtureParameters, frame: Frame, weights: Array | None, means: Array | None, covariances: Array | None
-) -> MixtureParameters:
+def complete(given: Given) -> bool:
+    """Say whether nothing is left to be found."""
+    return all(part is not None and not np.isnan(part).any() for part in given)
+
+
+def arranged(params: MixtureParameters, frame: Frame, covariance: Covariance, given: Given) -> MixtureParameters:
+    """Return the start with its components in such places that what was given replaces those nearest to it."""
+    weights, means, covariances = given
+    found, shape = params.components, params.components.covariances.shape
+    told = type(found)(
+        np.full(found.means.shape, np.nan) if means is None else frame.enter(means),
+        np.full(shape, np.nan) if covariances is None else covariances,
+    )
+    of_weights = np.full(len(params.weights), np.nan) if weights is None else weights
+    order = places(covariance, found, told, params.weights, of_weights)
+    moved = found.covariances if covariance.is_shared else found.covariances[order]
+    return MixtureParameters(params.weights[order], type(found)(found.means[order], moved))
+
+
+def substitute(params: MixtureParameters, frame: Frame, given: Given) -> MixtureParameters:
     """Return the start with what was given in place of what was found."""
+    weights, means, covariances = given
     components = params.components
     return MixtureParameters(
-        params.weights if weights is None else weights,
+        params.weights if weights is None else _filled(weights, params.weights),
         type(components)(
-            components.means if means is None else frame.enter(means),
-            components.covariances if covariances is None else covariances,
+            components.means if means is None else np.where(np.isnan(means), components.means, frame.enter(means)),
+            components.covariances
+            if covariances is None
+            else np.where(np.isnan(covariances), components.covariances, covariances),
         ),
     )
 
 
-def _shaped(name: str, value: Any, shape: tuple[int, ...]) -> Array:
+def _filled(weights: Array, found: Array) -> Array:
+    """Return the weights with what those given leave shared as those found."""
+    missing = np.isnan(weights)
+    share = (1 - np.nansum(weights)) / max(found[missing].sum(), TINY)
+    return np.where(missing, share * found, weights)
+
+
+def _shaped(name: str, value: Any, shape: tuple[int, ...], gaps: bool) -> Array:
     array = numbers(f"The parameter '{name}'", value).copy()
     if array.shape != shape:
         raise InputError(f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}")
-    if not np.isfinite(array).all():
-        raise InputError(f"The parameter '{name}' holds NaN or infinity; give finite numbers")
+    rows = array.reshape(shape[0], -1)
+    left_out = np.isnan(rows).all(axis=1) & gaps
+    if not np.isfinite(rows[~left_out]).all():
+        remedy = ", or NaN in all of a component's that are to be found" if gaps else ""
+        raise InputError(f"The parameter '{name}' holds NaN or infinity; give finite numbers{remedy}")
     return np.asarray(array)

@@ -11,14 +11,13 @@ import numpy as np
 from dask_em.driver import BIC, Criterion
 from dask_em.driver.examination import sample_size
 from dask_em.estimators.fitted import Fitted, model_size
-from dask_em.estimators.given import checked_means, checked_precisions, checked_weights
+from dask_em.estimators.freezing import Frozen, checked_frozen
+from dask_em.estimators.given import Given, checked_means, checked_precisions, checked_weights, complete, numbers
 from dask_em.families import Covariance, Gaussian
-from dask_em.mixture import Free, Mixture
+from dask_em.mixture import Mixture
 from dask_em.plan import ModelSize
 
-__all__ = ["Given", "Order", "Start"]
-
-Given = tuple[Any, Any, Any]  # weights (k,), means (k, d), covariances; None where the user gave nothing
+__all__ = ["Order", "Start"]
 
 
 @dataclass(frozen=True)
@@ -41,13 +40,24 @@ class Start:
         """The mixture to fit."""
         settings, regularization = self.settings, float(self.settings["reg_covar"])
         blurred = settings["accelerate"] and regularization > 0  # what an accelerated step climbs must not fall
-        return Mixture(Gaussian(self.covariance, regularization, blurred, settings["precision"]), Free())
+        frozen = self.frozen
+        family = Gaussian(self.covariance, regularization, blurred, settings["precision"], frozen.fixed)
+        return Mixture(family, frozen.weighting)
+
+    @property
+    def frozen(self) -> Frozen:
+        """What the fit leaves as it is."""
+        return checked_frozen(self.settings["frozen"], self.settings["n_components"], self.covariance)
 
     @property
     def is_given(self) -> bool:
         """Whether nothing of the start is left to chance."""
         names = "weights_init", "means_init", "precisions_init"
-        return self.previous is not None or all(self.settings[name] is not None for name in names)
+        weights, means, precisions = (
+            None if self.settings[name] is None else numbers(f"The parameter '{name}'", self.settings[name])
+            for name in names
+        )
+        return self.previous is not None or complete((weights, means, precisions))
 
     @property
     def kind(self) -> str:
@@ -69,14 +79,20 @@ class Start:
         return dataclasses.replace(size, sample_rows=sample_size(features, parameters))
 
     def given(self, features: int) -> Given:
-        """Return what the user gave, checked."""
-        settings, k = self.settings, self.settings["n_components"]
+        """Return what the user gave, checked, with NaN for what is to be found of the components beside frozen ones."""
+        settings, k, frozen = self.settings, self.settings["n_components"], self.frozen
         weights, means, precisions = settings["weights_init"], settings["means_init"], settings["precisions_init"]
-        return (
-            None if weights is None else checked_weights(weights, k),
-            None if means is None else checked_means(means, k, features),
-            None if precisions is None else checked_precisions(precisions, self.covariance, k, features),
+        gaps = bool(frozen)
+        given = (
+            None if weights is None else checked_weights(weights, k, gaps),
+            None if means is None else checked_means(means, k, features, gaps),
+            None if precisions is None else checked_precisions(precisions, self.covariance, k, features, gaps),
         )
+        if self.previous is None:
+            frozen.require_given(given)
+            if given[0] is not None:
+                frozen.require_share(given[0])
+        return given
 
 
 @dataclass(frozen=True)

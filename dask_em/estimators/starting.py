@@ -16,7 +16,7 @@ from dask_em.driver.initialization import labelled, measured, starts
 from dask_em.driver.scalable_kmeans import OVER_ALL_ROWS, Wanted, enriched
 from dask_em.errors import InputError
 from dask_em.estimators.fitted import Fitted
-from dask_em.estimators.given import checked_labels, labels_of, substitute
+from dask_em.estimators.given import arranged, checked_labels, labels_of, substitute
 from dask_em.estimators.orders import Order, Start
 from dask_em.estimators.warming import warmed
 from dask_em.families import Covariance, GaussianParameters
@@ -58,7 +58,7 @@ def begin(order: Order, reducer: Reducer, stopping: Stopping) -> Begun:
     given = all(start.is_given for start in order.starts)
     if common["accelerate"] and stopping.max_passes and not given and common["init_params"] != OVER_ALL_ROWS:
         rivals = Rivals(order.criterion, survey.weight)
-        states = warmed(groups, survey, order.size(features), rivals, drop=order.drop)
+        states = warmed(groups, survey, order.size(features), rivals, drop=order.drop, move=not common["frozen"])
     return Begun(tuple(states), survey.weight, holdout)
 
 
@@ -117,7 +117,10 @@ def _drawn(site: _Site, random: np.random.RandomState, samples: Iterator[Rows]) 
     start, kind = site.start, site.start.kind
     rows, kind = (site.entered(next(samples)), "kmeans") if kind == OVER_ALL_ROWS else (site.rows, kind)
     (params,) = starts(start.model, rows, site.metric, start.settings["n_components"], kind, [random])
-    return substitute(params, site.frame, *start.given(len(site.frame.centre)))
+    given = start.given(len(site.frame.centre))
+    if start.frozen:
+        params = arranged(params, site.frame, start.covariance, given)
+    return substitute(params, site.frame, given)
 
 
 def _given(site: _Site) -> MixtureParameters:
@@ -125,12 +128,14 @@ def _given(site: _Site) -> MixtureParameters:
     start, frame, sample = site.start, site.frame, site.survey.sample
     k, labels = start.settings["n_components"], start.settings["labels_init"]
     if start.previous is not None:
-        return _moved(start.previous, frame, start.covariance, k, len(frame.centre))
-    weights, means, covariances = start.given(len(frame.centre))
-    if start.is_given:
+        moved = _moved(start.previous, frame, start.covariance, k, len(frame.centre))
+        start.frozen.require_share(moved.weights)
+        return moved
+    weights, means, covariances = given = start.given(len(frame.centre))
+    if weights is not None and means is not None and covariances is not None and start.is_given:
         return MixtureParameters(weights, GaussianParameters(frame.enter(means), covariances))
     known = labels_of(checked_labels(labels, site.survey.rows), sample.index, k)
-    return substitute(labelled(start.model, site.rows, k, known), frame, weights, means, covariances)
+    return substitute(labelled(start.model, site.rows, k, known), frame, given)
 
 
 def _tell(site: _Site) -> None:
@@ -144,7 +149,10 @@ def _tell(site: _Site) -> None:
 def _states(site: _Site, found: Sequence[MixtureParameters], stopping: Stopping) -> list[State]:
     """Return the states that a model begins with, one a restart."""
     start, settings, sample = site.start, site.start.settings, site.survey.sample
-    reseeding = Reseeding.of(sample.values, sample.weight, settings["n_components"]) if settings["reseed"] else None
+    staying = start.model.components.fixed.means
+    reseeding = (
+        Reseeding.of(sample.values, sample.weight, settings["n_components"], staying) if settings["reseed"] else None
+    )
     outcome = None if stopping.max_passes else Outcome("fixed", "No pass was asked for: the model is its start.")
     method = LBFGS() if settings["accelerate"] else EM()
     return [

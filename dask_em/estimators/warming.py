@@ -31,12 +31,13 @@ logger = logging.getLogger("dask_em")
 
 
 def warmed(
-    groups: Sequence[Sequence[State]], survey: Survey, size: ModelSize, rivals: Rivals, drop: bool
+    groups: Sequence[Sequence[State]], survey: Survey, size: ModelSize, rivals: Rivals, *, drop: bool, move: bool
 ) -> list[State]:
     """Return the states that go on to all rows: from where the sample leads, with what the method has learned there.
 
-    ``groups`` are the restarts of each model. Where ``drop`` allows it, models that cannot be the best end here. Where
-    the sample holds half of all rows, the states go on as they are.
+    ``groups`` are the restarts of each model. Where ``drop`` allows it, models that cannot be the best end here; where
+    ``move`` does, components are split and merged. Where the sample holds half of all rows, the states go on as they
+    are.
     """
     sample, states = survey.sample, [state for group in groups for state in group]
     if survey.rows < WORTH * len(sample.values):
@@ -50,7 +51,7 @@ def warmed(
             _tell(each)
         pairs = [sorted(zip(each, group, strict=True), key=_rank) for each, group in zip(fitted, groups, strict=True)]
         best = [ranked[0][0] for ranked in pairs]
-        moved = improved(best, reducer, sample.values, sample.weight)
+        moved = improved(best, reducer, sample.values, sample.weight) if move else best
     chosen = [
         state
         for ranked, (was, now) in zip(pairs, zip(best, moved, strict=True), strict=True)

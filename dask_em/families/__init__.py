@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dask_em.errors import InputError, did_you_mean
 from dask_em.families.covariances import Covariance, Full, Tied
+from dask_em.families.fixed import Fixed
 from dask_em.families.gaussian import Gaussian, GaussianParameters
 from dask_em.families.poisson import Poisson, PoissonParameters
 from dask_em.families.variances import Diagonal, Spherical
@@ -12,6 +13,7 @@ __all__ = [
     "COVARIANCES",
     "Covariance",
     "Diagonal",
+    "Fixed",
     "Full",
     "Gaussian",
     "GaussianParameters",

@@ -42,7 +42,11 @@ class Covariance(ABC):
 
     @abstractmethod
     def maximize(self, stats: ProductStatistics, counts: Array, means: Array) -> Array:
-        """Return Σ r (x−μ)(x−μ)ᵀ / N before regularisation; ``means`` are those of the M-step, from the reference."""
+        """Return Σ r (x−m)(x−m)ᵀ / N before regularisation; ``means`` m are the rows' own, from the reference."""
+
+    @abstractmethod
+    def spread(self, covariances: Array, counts: Array, deviations: Array) -> Array:
+        """Return the scatters about points that lie ``deviations`` δ (k, d) from the rows' own means: δδᵀ is added."""
 
     @abstractmethod
     def add(self, covariances: Array, variance: float) -> Array:
@@ -137,6 +141,9 @@ class Full(Covariance):
         second -= means[:, :, None] * means[:, None, :]
         return np.asarray(second)
 
+    def spread(self, covariances: Array, counts: Array, deviations: Array) -> Array:
+        return np.asarray(covariances + deviations[:, :, None] * deviations[:, None, :])
+
     def add(self, covariances: Array, variance: float) -> Array:
         return np.asarray(covariances + variance * np.eye(covariances.shape[-1]))
 
@@ -209,6 +216,9 @@ class Tied(Covariance):
         assert stats.shared is not None  # the tied form always gathers it
         between = (counts[:, None] * means).T @ means
         return np.asarray((stats.shared - between) / counts.sum())
+
+    def spread(self, covariances: Array, counts: Array, deviations: Array) -> Array:
+        return np.asarray(covariances + (counts[:, None] * deviations).T @ deviations / counts.sum())
 
     def add(self, covariances: Array, variance: float) -> Array:
         return np.asarray(covariances + variance * np.eye(len(covariances)))

@@ -20,6 +20,8 @@ from dask_em.rows import Frame, Rows
 __all__ = ["FactoredForm"]
 
 Array = np.ndarray[Any, Any]
+EPS = float(np.finfo(np.float64).eps)
+EPS_SINGLE, ROOM_SINGLE = float(np.finfo(np.float32).eps), 1e12  # squares of what is so large or small have room
 
 
 @record
@@ -41,6 +43,37 @@ class FactoredForm:
         constant = self.constant - 0.5 * (linear * self.means).sum(axis=1)
         natural = np.concatenate([constant[:, None], linear, quadratic], axis=1)
         return ProductForm(self.covariance.feature_map, natural, shared, self.frame)
+
+    def cancellation(self, squares: Array) -> float:
+        """Return what subtracting the means' part from a scatter about the origin costs: ε max_j E[x_j²] (Σ⁻¹)_jj.
+
+        ``squares`` (d,) are E[x_j²] about the frame's origin, here and below.
+        """
+        precisions = self.covariance.diagonals(self.covariance.precision(self.factor), *self.means.shape)
+        return float(EPS * (squares * precisions).max())
+
+    def single_error(self, squares: Array) -> float:
+        """Return the error that float32 makes in a log-density, nats: 4 ε Σ_ij |u_ji| rms(x_j), worst k.
+
+        It is that of z = Uᵀ(x − μ_k) for |z_i| near 1. Infinite where float32 has no room for the values.
+        """
+        size = np.sqrt(squares)
+        magnitude = np.abs(self.covariance.dense(self.factor, *self.means.shape))
+        if max(size.max(), magnitude.max(), 1 / size.min()) > ROOM_SINGLE:
+            return float("inf")
+        return float(4 * EPS_SINGLE * (size @ magnitude).sum(axis=1).max())
+
+    def error(self, squares: Array) -> float:
+        """Return a bound of the product form's error in a log-density, nats: 4 ε Σ_j |a_kj| mean |φ_j|, worst k.
+
+        Means over the rows are bounded by second moments (Cauchy and Schwarz).
+        """
+        size = np.sqrt(squares)
+        precision = self.covariance.dense(self.covariance.precision(self.factor), *self.means.shape)
+        linear = (precision @ self.means[:, :, None])[:, :, 0]
+        constant = self.constant - 0.5 * (linear * self.means).sum(axis=1)
+        quadratic = 0.5 * (np.abs(precision) @ size) @ size
+        return float(4 * EPS * (np.abs(constant) + np.abs(linear) @ size + quadratic).max())
 
     def expect(self, rows: Rows) -> tuple[Array, Collect[ProductStatistics]]:
         """See :class:`Family`."""

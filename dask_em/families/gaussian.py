@@ -13,6 +13,7 @@ from dask_em._record import record
 from dask_em.families.covariances import Covariance, Full
 from dask_em.families.factored import FactoredForm
 from dask_em.families.factors import least_variances, upper_factor
+from dask_em.families.fixed import Fixed
 from dask_em.family import EMPTY, Geometry, ProductFamily, ProductForm, ProductStatistics, inner, translate
 from dask_em.parameters import Parameters
 from dask_em.rows import Frame, Rows
@@ -22,12 +23,10 @@ __all__ = ["Gaussian", "GaussianGeometry", "GaussianParameters", "extents"]
 Array = np.ndarray[Any, Any]
 LOG_2PI = float(np.log(2 * np.pi))
 TILE = 1024  # rows of the sample that are looked at together
-EPS = float(np.finfo(np.float64).eps)
 SMALLEST = 1e-250  # of a squared half-range: less is no spread
 ACCURATE = 1e-7  # nats: the error that the product form may make in a log-density
 ACCURATE_SCATTER = 2e-12  # of a variance, relative: that of a shared scatter
 ACCURATE_SINGLE = 1e-4  # nats: that of float32, where it is allowed; a tenth of the usual tolerance
-EPS_SINGLE, ROOM_SINGLE = float(np.finfo(np.float32).eps), 1e12  # squares of what is so large or small have room
 
 
 @record
@@ -55,6 +54,9 @@ class GaussianParameters(Parameters):
 class Gaussian(ProductFamily[GaussianParameters]):
     """N(μ_k, Σ_k): log p_k(x) = −½ (d log 2π + log det Σ_k + (x−μ_k)ᵀ Σ_k⁻¹ (x−μ_k)).
 
+    ``fixed`` means and covariances stay as they are, and nothing is added to such covariances; that of a component
+    whose mean alone is fixed is the scatter about this mean.
+
     The M-step is Dempster, Laird and Rubin (1977) with ``regularization`` λ added to every variance after it, as in
     scikit-learn, and every covariance kept at or above a bound that only rounding makes necessary.
 
@@ -68,6 +70,7 @@ class Gaussian(ProductFamily[GaussianParameters]):
     regularization: float = 1e-6  # squared units of the data
     blurred: bool = False
     precision: str = "float64"  # or "auto": products in float32 where they are accurate enough
+    fixed: Fixed = dataclasses.field(default_factory=Fixed)
 
     def frame(self, mean: Array) -> Frame:
         return Frame(np.asarray(mean, np.float64))
@@ -76,11 +79,12 @@ class Gaussian(ProductFamily[GaussianParameters]):
         """A component with too few rows for a covariance of its own starts with that of all rows."""  # noqa: D401  # no command
         k, d = len(resp), rows.values.shape[1]
         unit = self.covariance.add(np.zeros(self.covariance.shape(k, d)), 1.0)
+        free = dataclasses.replace(self, fixed=Fixed())  # nothing is known yet that could be kept
         whole = self._gather(rows, np.full((k, len(rows)), 1 / k))
         extent = extents(rows.values.min(axis=0), rows.values.max(axis=0))
-        broad = self.maximize(whole, GaussianParameters(np.zeros((k, d)), unit, None, extent, np.tile(extent, (k, 1))))
+        broad = free.maximize(whole, GaussianParameters(np.zeros((k, d)), unit, None, extent, np.tile(extent, (k, 1))))
         stats = self._gather(rows, resp)
-        params = self.maximize(stats, broad)
+        params = free.maximize(stats, broad)
         squares = np.einsum("kn,kn,n->k", resp, resp, rows.weight**2)  # a row of much weight is one row yet
         starved = stats.counts**2 < self.covariance.rows_needed(d) * squares
         covariances = self.covariance.replace(starved, params.covariances, broad.covariances)
@@ -102,47 +106,17 @@ class Gaussian(ProductFamily[GaussianParameters]):
     def prepare(self, params: GaussianParameters, frame: Frame) -> FactoredForm:
         form = self.factored_form(params, frame)
         few = self.covariance.few(*params.means.shape)
-        accurate = not few and self.error(form, params) <= ACCURATE
+        squares = self.mean_squares(params)
+        accurate = not few and form.error(squares) <= ACCURATE
         if accurate and self.covariance.is_shared:  # its scatter is summed about the frame's origin
-            accurate = self.cancellation(form, params) <= ACCURATE_SCATTER
-        single = self.precision == "auto" and self.single_error(form, params) <= ACCURATE_SINGLE
+            accurate = form.cancellation(squares) <= ACCURATE_SCATTER
+        single = self.precision == "auto" and form.single_error(squares) <= ACCURATE_SINGLE
         return dataclasses.replace(form, accurate=accurate, single=single)
 
-    def _mean_squares(self, params: GaussianParameters) -> Array:
+    def mean_squares(self, params: GaussianParameters) -> Array:
         """Return what the components' own second moments say of E[x_j²] about the frame's origin, (d,)."""
         variances = self.covariance.diagonals(params.covariances, *params.means.shape)
         return np.asarray((variances + params.means**2).mean(axis=0))
-
-    def cancellation(self, form: FactoredForm, params: GaussianParameters) -> float:
-        """Return what subtracting the means' part from a scatter about the origin costs: ε max_j E[x_j²] (Σ⁻¹)_jj."""
-        k, d = params.means.shape
-        precisions = self.covariance.diagonals(self.covariance.precision(form.factor), k, d)
-        return float(EPS * (self._mean_squares(params) * precisions).max())
-
-    def single_error(self, form: FactoredForm, params: GaussianParameters) -> float:
-        """Return the error that float32 makes in a log-density, nats: 4 ε Σ_ij |u_ji| rms(x_j), worst k.
-
-        It is that of z = Uᵀ(x − μ_k) for |z_i| near 1. Infinite where float32 has no room for the values.
-        """
-        k, d = params.means.shape
-        size = np.sqrt(self._mean_squares(params))
-        magnitude = np.abs(self.covariance.dense(form.factor, k, d))
-        if max(size.max(), magnitude.max(), 1 / size.min()) > ROOM_SINGLE:
-            return float("inf")
-        return float(4 * EPS_SINGLE * (size @ magnitude).sum(axis=1).max())
-
-    def error(self, form: FactoredForm, params: GaussianParameters) -> float:
-        """Return a bound of the product form's error in a log-density, nats: 4 ε Σ_j |a_kj| mean |φ_j|, worst k.
-
-        Means over the rows are bounded by the components' own second moments (Cauchy and Schwarz).
-        """
-        k, d = params.means.shape
-        size = np.sqrt(self._mean_squares(params))
-        precision = self.covariance.dense(self.covariance.precision(form.factor), k, d)
-        linear = (precision @ params.means[:, :, None])[:, :, 0]
-        constant = form.constant - 0.5 * (linear * params.means).sum(axis=1)
-        quadratic = 0.5 * (np.abs(precision) @ size) @ size
-        return float(4 * EPS * (np.abs(constant) + np.abs(linear) @ size + quadratic).max())
 
     def factored_form(self, params: GaussianParameters, frame: Frame) -> FactoredForm:
         """Return the form about each component's own mean."""
@@ -151,34 +125,42 @@ class Gaussian(ProductFamily[GaussianParameters]):
         return FactoredForm(self.covariance, np.broadcast_to(constant, (k,)).copy(), factor, params.means, frame)
 
     def maximize(self, stats: ProductStatistics, params: GaussianParameters) -> GaussianParameters:
-        d = params.means.shape[1]
+        k, d = params.means.shape
         empty = stats.counts <= EMPTY * stats.counts.sum()  # an empty component stays where it was
         counts = np.where(empty, 1.0, stats.counts)
         shift = stats.products[:, 1 : 1 + d] / counts[:, None]
-        covariances = self.covariance.add(self.covariance.maximize(stats, counts, shift), self.regularization)
+        covariances = self.covariance.maximize(stats, counts, shift)
+        if self.fixed.means:
+            held = params.means if stats.reference is None else params.means - stats.reference
+            off = (self.fixed.mean_of(k) & ~empty)[:, None]
+            covariances = self.covariance.spread(covariances, counts, np.where(off, held - shift, 0.0))
+        covariances = self.covariance.add(covariances, self.regularization)
         means = shift if stats.reference is None else stats.reference + shift
         covariances = self.covariance.replace(empty, covariances, params.covariances)
-        extent, narrowest = self._bounds(params)
+        extent, narrowest = self.bounds(params)
         covariances, singular = self.covariance.bound(covariances, least_variances(narrowest, extent))
-        means = np.where(empty[:, None], params.means, means)
+        means = np.where((empty | self.fixed.mean_of(k))[:, None], params.means, means)
+        covariances = self.fixed.kept(self.covariance, covariances, params.covariances, k)
         narrowest = np.minimum(narrowest, self.covariance.diagonals(covariances, *means.shape))
-        return GaussianParameters(means, covariances, empty | singular, extent, narrowest)
+        collapsed = (empty | singular) & ~self.fixed.covariance_of(k)
+        return GaussianParameters(means, covariances, collapsed, extent, narrowest)
 
     def translate(self, stats: ProductStatistics, params: GaussianParameters) -> ProductStatistics:
         return translate(stats, self.covariance.feature_map, params.means)
 
-    def _bounds(self, params: GaussianParameters) -> tuple[Array, Array]:
+    def bounds(self, params: GaussianParameters) -> tuple[Array, Array]:
         """Return the data's extent (d,) and the smallest variances so far (k, d)."""
         variances = self.covariance.diagonals(params.covariances, *params.means.shape)
         extent = variances.mean(axis=0) + params.means.var(axis=0) if params.extent is None else params.extent
         return extent, variances if params.narrowest is None else params.narrowest
 
     def _blur(self, factor: Array, components: int, features: int) -> Array | float:
-        """Return (λ/2) tr Σ_k⁻¹, (k,), where the objective has that term."""
+        """Return (λ/2) tr Σ_k⁻¹, (k,), where the objective has that term: a fixed covariance needs none."""
         if not self.blurred:
             return 0.0
         precisions = self.covariance.diagonals(self.covariance.precision(factor), components, features)
-        return np.asarray(self.regularization / 2 * precisions.sum(axis=1))
+        blur = np.asarray(self.regularization / 2 * precisions.sum(axis=1))
+        return np.where(self.fixed.covariance_of(components), 0.0, blur)
 
     def standardise(self, params: GaussianParameters, weights: Array, points: Array) -> Array:
         """Map points (n, d) to coordinates in which the pooled covariance, weighted by ``weights`` (k,), is 1."""
@@ -186,11 +168,12 @@ class Gaussian(ProductFamily[GaussianParameters]):
         return np.asarray(points @ upper_factor(self.covariance.dense(pooled, *params.means.shape)[0]))
 
     def relocate(self, params: GaussianParameters, weights: Array, component: int, point: Array) -> GaussianParameters:
-        """Return the parameters with a component at ``point`` (d,) with the pooled covariance of the others."""
+        """Return the parameters with a component, whose mean is not fixed, at ``point`` (d,), spread as the others."""
         chosen = np.arange(len(params.means)) == component
         pooled = self.covariance.pool(params.covariances, weights)
-        covariances = self.covariance.replace(chosen, params.covariances, pooled)
-        extent, narrowest = self._bounds(params)
+        moved = chosen & ~self.fixed.covariance_of(len(chosen))
+        covariances = self.covariance.replace(moved, params.covariances, pooled)
+        extent, narrowest = self.bounds(params)
         variances = self.covariance.diagonals(covariances, *params.means.shape)
         return GaussianParameters(
             np.where(chosen[:, None], point, params.means),
@@ -212,7 +195,7 @@ class Gaussian(ProductFamily[GaussianParameters]):
 
     def degrees_of_freedom(self, params: GaussianParameters) -> int:
         k, d = params.means.shape
-        return int(k * d) + self.covariance.degrees_of_freedom(k, d)
+        return int((k - len(self.fixed.means)) * d) + self.fixed.degrees_of_freedom(self.covariance, k, d)
 
     def geometry(self) -> GaussianGeometry:
         return GaussianGeometry(self)
@@ -259,20 +242,25 @@ class GaussianGeometry(Geometry[GaussianParameters, ProductStatistics]):
         if not (np.isfinite(means).all() and np.isfinite(covariances).all()):
             return None
         dead = self.family.collapsed(like)  # these stay where they are: EM alone may bring them back
-        means = np.where(dead[:, None], like.means, means)
+        fixed, k = self.family.fixed, len(dead)
+        means = np.where((dead | fixed.mean_of(k))[:, None], like.means, means)
         covariances = covariance.replace(dead, covariances, like.covariances)
-        extent, narrowest = self.family._bounds(like)  # noqa: SLF001  # its own geometry
+        covariances = fixed.kept(covariance, covariances, like.covariances, k)
+        extent, narrowest = self.family.bounds(like)
         _, singular = covariance.bound(covariances, least_variances(narrowest, extent))
-        sound = not (singular & ~dead).any()
+        sound = not (singular & ~dead & ~fixed.covariance_of(k)).any()
         return dataclasses.replace(like, means=means, covariances=covariances) if sound else None
 
     def whitening(self, params: GaussianParameters, weights: Array) -> Callable[[Array], Array]:
         covariance = self.family.covariance
         whiten, roots = covariance.unconstrained.whitening(params.covariances), np.sqrt(weights)[:, None]
-        shares = np.sqrt(weights.sum()) if covariance.is_shared else roots
+        shares = np.sqrt(weights.sum(keepdims=True))[:, None] if covariance.is_shared else roots
+        fixed, k = self.family.fixed, len(weights)
+        still_means, still_covariances = fixed.mean_of(k)[:, None], fixed.covariance_of(k)[: len(shares), None]
 
         def whitened(change: Array) -> Array:
             means, covariances = whiten(*self._parts(change, params))
+            means, covariances = np.where(still_means, 0.0, means), np.where(still_covariances, 0.0, covariances)
             return np.concatenate([(roots * means).ravel(), (shares * covariances).ravel()])
 
         return whitened

@@ -50,6 +50,9 @@ class Diagonal(_Variances):
     def maximize(self, stats: ProductStatistics, counts: Array, means: Array) -> Array:
         return np.asarray(stats.products[:, 1 + means.shape[1] :] / counts[:, None] - means**2)
 
+    def spread(self, covariances: Array, counts: Array, deviations: Array) -> Array:
+        return np.asarray(covariances + deviations**2)
+
     def half_log_determinant(self, factor: Array, features: int) -> Array:
         return np.asarray(np.log(factor).sum(axis=1))
 
@@ -102,6 +105,9 @@ class Spherical(_Variances):
 
     def maximize(self, stats: ProductStatistics, counts: Array, means: Array) -> Array:
         return np.asarray((stats.products[:, -1] / counts - (means**2).sum(axis=1)) / means.shape[1])
+
+    def spread(self, covariances: Array, counts: Array, deviations: Array) -> Array:
+        return np.asarray(covariances + (deviations**2).mean(axis=1))
 
     def half_log_determinant(self, factor: Array, features: int) -> Array:
         return np.asarray(features * np.log(factor))

@@ -43,7 +43,7 @@ def test_the_error_stays_below_what_was_foretold(name: str, condition: float) ->
     exact = prepared(name, condition, "float64")[3]
     single = form.prepared.single
     assert single or condition > 1
-    foretold = family.components.single_error(form.prepared, params.components)
+    foretold = form.prepared.single_error(family.components.mean_squares(params.components))
     assert single == (foretold <= 1e-4)
     if single:
         error = np.abs(log_density(form, 960, rows) - log_density(exact, 960, rows)).max()
