@@ -42,6 +42,14 @@ def test_of_parquet_files_with_named_columns(call, shapes):
     assert np.bincount(pq.read_table("labels.parquet")["label"].to_numpy()).tolist() == [300, 300, 300]
 
 
+def test_that_chooses_among_models(call, shapes):
+    zarr.create_array("measurements.zarr", data=shapes, chunks=(100, 3))
+    done = call(["fit", str(CONFIGS / "selection.yaml")])
+    assert done.exit_code == 0, done.output
+    assert "Chosen by held-out log-likelihood (nats per row) of 12 models:\n * 3 components, diag" in done.stdout
+    assert load("runs/selection/model.npz").n_components == 3
+
+
 @pytest.mark.clusters
 def test_on_a_scheduler_given_by_its_address(call, shapes):
     zarr.create_array("data.zarr", data=shapes, chunks=(100, 3))
