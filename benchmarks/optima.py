@@ -176,7 +176,7 @@ BESIDE = """
 Nats per row. Of scikit-learn's {starts} starts the best, and the iterations of all of them. Of ours, which go in the
 same passes: the worst of {seeds} seeds, how far it is above scikit-learn's best, the most passes over the rows (pass 0
 counted; those over the sample, where the data have twice its rows, are not), and the most evaluations of one model over
-all rows. \\*: a component at the floor. **Bold**: short of what is asked for, which is {near:g} below at most, and fewer
+all rows. \\*: a component at the floor. **Bold**: short of what is asked for: {near:g} below at most, and fewer
 passes than iterations.
 
 | data | rows | D | K | scikit-learn | iterations {columns}|
