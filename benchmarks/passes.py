@@ -41,12 +41,12 @@ ROWS = 20_000
 RISING = 1e-7  # nats per row that the last tenth of the passes still gained: no limit was reached
 
 
-def overlapping(features: int, components: int, separation: float, seed: int) -> np.ndarray:
+def overlapping(features: int, components: int, separation: float, seed: int, rows: int = ROWS) -> np.ndarray:
     """Return rows of a mixture with covariances of random orientation, standardised as a whole."""
     random = np.random.default_rng(seed)
     means = separation * random.standard_normal((components, features))
-    labels = random.choice(components, size=ROWS, p=random.dirichlet(np.full(components, 5.0)))
-    x = np.empty((ROWS, features))
+    labels = random.choice(components, size=rows, p=random.dirichlet(np.full(components, 5.0)))
+    x = np.empty((rows, features))
     for k in range(components):
         orientation = np.linalg.qr(random.standard_normal((features, features)))[0]
         roots = np.sqrt(np.exp(random.uniform(np.log(0.3), np.log(3.0), features)))
