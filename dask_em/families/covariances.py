@@ -215,7 +215,7 @@ class Tied(Covariance):
     def maximize(self, stats: ProductStatistics, counts: Array, means: Array) -> Array:
         assert stats.shared is not None  # the tied form always gathers it
         between = (counts[:, None] * means).T @ means
-        return np.asarray((stats.shared - between) / counts.sum())
+        return np.asarray((stats.shared - between) / stats.counts.sum())
 
     def spread(self, covariances: Array, counts: Array, deviations: Array) -> Array:
         return np.asarray(covariances + (counts[:, None] * deviations).T @ deviations / counts.sum())

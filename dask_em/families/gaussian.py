@@ -133,7 +133,7 @@ class Gaussian(ProductFamily[GaussianParameters]):
         if self.fixed.means:
             held = params.means if stats.reference is None else params.means - stats.reference
             off = (self.fixed.mean_of(k) & ~empty)[:, None]
-            covariances = self.covariance.spread(covariances, counts, np.where(off, held - shift, 0.0))
+            covariances = self.covariance.spread(covariances, stats.counts, np.where(off, held - shift, 0.0))
         covariances = self.covariance.add(covariances, self.regularization)
         means = shift if stats.reference is None else stats.reference + shift
         covariances = self.covariance.replace(empty, covariances, params.covariances)

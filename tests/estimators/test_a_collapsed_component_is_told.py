@@ -66,3 +66,13 @@ def test_values_whose_squares_overflow_are_refused(size: float) -> None:
     x[7, 1] = size
     with pytest.raises(DataError, match=r"column 1 of array reaches from .* to 1e\+.*rescale"):
         GaussianMixture(2).fit(x)
+
+
+def test_and_an_empty_one_has_no_share_in_a_covariance_that_all_have_in_common() -> None:
+    x = np.random.default_rng(0).standard_normal((600, 3))
+    start = {"weights_init": [0.5, 0.5, 0], "means_init": [[0] * 3, [1] * 3, [1e6] * 3], "precisions_init": np.eye(3)}
+    model = GaussianMixture(3, covariance_type="tied", reg_covar=0, accelerate=False, max_iter=1, **start)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(x)
+    between = np.einsum("k,ki,kj->ij", model.weights_[:2], model.means_[:2], model.means_[:2])
+    np.testing.assert_allclose(model.covariances_ + between, x.T @ x / 600, atol=1e-12)
