@@ -30,8 +30,6 @@ LAID_OUT = 6  # times the statistics: sums and factors as the compiled kernel wa
 TILE_BYTES, TILE_LEAST, TILE_MOST = 4 * MEBIBYTE, 768, 6_144  # features of a tile stay near the L2 cache; 96 divides it
 SECONDS_A_PRODUCT, SECONDS_A_COMPONENT = 4e-11, 4e-9  # of one core and one row, in the compiled kernel, float64
 SLAB_BYTES, SLAB_MOST = 16 * MEBIBYTE, 65_536
-DECODE_SECONDS_A_BYTE = 1.3e-9  # of one core, Zarr's default codec: what cutting an atom in two costs again
-DECODE_AGAIN = 0.1  # of the kernel's time may go into decoding cut atoms once more
 # Storage units that a thread holds while it reads: one computed with, one that waits, one being decoded from its bytes.
 # What is freed goes back to the system where it is as large as MAPPED; smaller, the threads that decode keep it.
 # Measured, 16 columns of float32: 3.0 units of 61 MiB, 6.5 of 31 MiB, 6.7 of 16 MiB, 12 of those over 40 GB.
@@ -213,17 +211,16 @@ def plan(source: Source, atoms: Sequence[Atom], size: ModelSize, align: int = 1)
 
 
 def _ends_of_blocks(atoms: Sequence[Atom], rows: int, size: ModelSize) -> Iterator[int]:
-    """Yield where each block ends: whole atoms joined up to the size wanted, atoms cut only where it pays."""
+    """Yield where each block ends: whole atoms joined up to the size wanted, atoms cut only where there is need."""
     nbytes = sum(atom.nbytes for atom in atoms)
     needed, wanted = _block_counts(rows, nbytes, size)
     if all(atom.divisible for atom in atoms):
         yield from (rows * (i + 1) // wanted for i in range(wanted))
         return
-    cheap = 1 + int(DECODE_AGAIN * size.seconds(rows) / (DECODE_SECONDS_A_BYTE * max(nbytes, 1)))
     first = end = 0
     for atom in atoms:
         n = atom.rows or 0
-        pieces = max(round(n * needed / rows), min(round(n * wanted / rows), cheap), 1)
+        pieces = max(round(n * needed / rows), 1)  # each piece of a storage unit reads all of it
         for piece in range(pieces):
             size_of_piece = n * (piece + 1) // pieces - n * piece // pieces
             if end > first and rows / wanted - (end - first) <= (end + size_of_piece - first) - rows / wanted:

@@ -39,12 +39,14 @@ def test_the_number_of_blocks_is_bounded_whatever_the_number_of_chunks() -> None
         assert 24 <= len(plan(chunks, chunks.atoms(), SIZE).layout.blocks) <= 64
 
 
-def test_an_atom_is_cut_only_where_decoding_it_again_costs_little() -> None:
+def test_an_atom_is_cut_only_where_there_is_need() -> None:
     heavy = ModelSize(components=2000, products=231)
     two = source((500_000, 500_000), 20)
     light_blocks, heavy_blocks = (plan(two, two.atoms(), s).layout.blocks for s in (SIZE, heavy))
     assert len(light_blocks) == 8, "two workers need eight"
-    assert len(heavy_blocks) == 26, "thirteen pieces of each atom cost a tenth of the work"
+    assert len(heavy_blocks) == 8, "each piece of an atom would read all of it"
+    heavier = plan(two, two.atoms(), ModelSize(components=20_000, products=231)).layout.blocks
+    assert len(heavier) == 28, "about ten seconds of work in each"
     sixteen = source((62_500,) * 16, 20)
     assert len(plan(sixteen, sixteen.atoms(), SIZE).layout.blocks) == 16
 

@@ -170,7 +170,7 @@ def substitute(params: MixtureParameters, frame: Frame, given: Given) -> Mixture
     weights, means, covariances = given
     components = params.components
     return MixtureParameters(
-        params.weights if weights is None else _filled(weights, params.weights),
+        params.weights if weights is None else np.maximum(_filled(weights, params.weights), TINY),
         type(components)(
             components.means if means is None else np.where(np.isnan(means), components.means, frame.enter(means)),
             components.covariances

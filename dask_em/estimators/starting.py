@@ -22,7 +22,7 @@ from dask_em.estimators.warming import warmed
 from dask_em.families import Covariance, GaussianParameters
 from dask_em.families.gaussian import extents
 from dask_em.kernel import Holdout, Metric, Survey
-from dask_em.mixture import MixtureParameters
+from dask_em.mixture import TINY, MixtureParameters
 from dask_em.reduction import Reducer
 from dask_em.rows import Frame, Rows
 
@@ -133,6 +133,7 @@ def _given(site: _Site) -> MixtureParameters:
         return moved
     weights, means, covariances = given = start.given(len(frame.centre))
     if weights is not None and means is not None and covariances is not None and start.is_given:
+        weights = np.maximum(weights, TINY)
         return MixtureParameters(weights, GaussianParameters(frame.enter(means), covariances))
     known = labels_of(checked_labels(labels, site.survey.rows), sample.index, k)
     return substitute(labelled(start.model, site.rows, k, known), frame, given)

@@ -38,7 +38,7 @@ class _Stopped(Exception):  # noqa: N818  # no error: the pass was given up, and
 class Threads:
     """A Reducer over the threads of this process: one task a block, one workspace a thread, one core a thread.
 
-    ``keep`` bytes of rows may stay in memory between passes.
+    One more thread than compute at a time reads the block that comes next, where rows have to be read. ``keep`` bytes of rows may stay in memory between passes.
 
     Raises
     ------
@@ -52,7 +52,9 @@ class Threads:
             raise InputError(f"threads={threads} cannot compute; give at least 1, or leave it out for one a core")
         self.layout = layout
         self.threads = threads or cores()
-        self._all = tuple(Reader(layout.source, layout.slab_rows) for _ in range(self.threads))
+        self._computing = threading.Semaphore(self.threads)
+        self._places = self.threads + (not all(block.in_memory for block in layout.blocks))
+        self._all = tuple(Reader(layout.source, layout.slab_rows) for _ in range(self._places))
         self._free: SimpleQueue[Reader] = SimpleQueue()
         for reader in self._all:
             self._free.put(reader)
@@ -85,9 +87,10 @@ class Threads:
         stop = threading.Event()
 
         def guarded(rows: Rows) -> Any:
-            if stop.is_set():
-                raise _Stopped
-            return kernel(rows)
+            with self._computing:
+                if stop.is_set():
+                    raise _Stopped
+                return kernel(rows)
 
         def run(block: Block) -> V:
             reader = self._free.get()
@@ -100,7 +103,7 @@ class Threads:
         try:
             for block in self.layout.blocks:
                 waiting.append(self._pool.submit(run, block))
-                if len(waiting) == AHEAD * self.threads:
+                if len(waiting) == AHEAD * self._places:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -114,4 +117,4 @@ class Threads:
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
         """The threads, which live from pass to pass and end with this reducer."""
-        return ThreadPoolExecutor(self.threads, "dask_em", limit_this_thread)
+        return ThreadPoolExecutor(self._places, "dask_em", limit_this_thread)
