@@ -38,7 +38,8 @@ class _Stopped(Exception):  # noqa: N818  # no error: the pass was given up, and
 class Threads:
     """A Reducer over the threads of this process: one task a block, one workspace a thread, one core a thread.
 
-    One more thread than compute at a time reads the block that comes next, where rows have to be read. ``keep`` bytes of rows may stay in memory between passes.
+    One more thread than compute at a time reads the block that comes next, where rows have to be read. ``keep`` bytes
+    of rows may stay in memory between passes.
 
     Raises
     ------
