@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import IO
 
 from dask_em._record import digest, record, static
-from dask_em.driver import fates
-from dask_em.driver.state import State
-from dask_em.driver.stopping import CALM, Stopping
+from dask_em.driver.state import State, ended
+from dask_em.driver.stopping import Stopping
 from dask_em.errors import DataError, InputError
 from dask_em.kernel import Holdout
 from dask_em.storage import load_record, save_record
@@ -64,13 +63,8 @@ class Checkpoint:
 def _judged(state: State, stopping: Stopping) -> State:
     if stopping == state.stopping or state.dropped:
         return state
-    history = state.history
-    kept = [entry for entry in history if entry.kept]
-    rise = kept[-1].objective - kept[-2].objective if len(kept) > 1 and history[-1].kept else float("inf")
-    change = history[-1].change if history and history[-1].kept else float("inf")
-    outcome = stopping.judge(len(history), rise, change, tuple(entry.left for entry in history[-CALM:]))
-    moves = state.reseeding.moves if state.reseeding else ()
-    outcome = outcome and fates.judged(outcome, state.standing, moves)
+    jumped = bool(state.history) and state.history[-1].jump
+    outcome = None if jumped else ended(stopping, state.history, state.standing, state.reseeding)
     return dataclasses.replace(state, stopping=stopping, outcome=outcome)
 
 

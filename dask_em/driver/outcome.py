@@ -11,8 +11,9 @@ __all__ = ["Outcome"]
 class Outcome:
     """How a fit ended.
 
-    ``kind`` is one of converged, max_passes, max_minutes, emptied, collapsed, dropped (another model is better),
-    stopped (by the caller), fixed (no pass was asked for), updated (with new rows).
+    ``kind`` is one of converged, noise (no rise can be told from rounding any more), max_passes, max_minutes, emptied,
+    collapsed, dropped (another model is better), stopped (by the caller), fixed (no pass was asked for), updated (with
+    new rows).
     """
 
     kind: str
@@ -20,5 +21,5 @@ class Outcome:
 
     @property
     def converged(self) -> bool:
-        """Whether the stopping rule was met."""
-        return self.kind == "converged"
+        """Whether the stopping rule was met, or nothing is left that could be told."""
+        return self.kind in {"converged", "noise"}

@@ -51,7 +51,6 @@ class Reseeding:
     values: Array  # (n, d), distinct rows in the data's coordinates
     weight: Array  # (n,)
     moves: tuple[int, ...]  # (k,), of each component so far
-    moved: bool = False  # whether a component was moved after the last pass
     staying: tuple[int, ...] = ()  # components that are never moved: their means are fixed
 
     @staticmethod
@@ -69,10 +68,6 @@ class Reseeding:
         may = (i for i in range(len(fates)) if i not in self.staying and self.moves[i] < MOST)
         return [i for i in may if fates[i]]
 
-    def settled(self) -> Reseeding:
-        """Return the record after a pass without a move."""
-        return dataclasses.replace(self, moved=False)
-
     def move(
         self, model: Mixture[Any], frame: Frame, params: MixtureParameters, chosen: Sequence[int], fates: Sequence[str]
     ) -> tuple[MixtureParameters, Reseeding]:
@@ -87,7 +82,7 @@ class Reseeding:
             weights = model.weights.relocated(weights, i)
             fares_well[i] = True
         moves = tuple(count + (i in chosen) for i, count in enumerate(self.moves))
-        return MixtureParameters(weights, components), dataclasses.replace(self, moves=moves, moved=True)
+        return MixtureParameters(weights, components), dataclasses.replace(self, moves=moves)
 
     def _worst(self, model: Mixture[Any], frame: Frame, params: MixtureParameters) -> Array:
         """Return the row, in the frame, (d,), around which badly explained rows are densest.

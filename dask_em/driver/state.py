@@ -5,20 +5,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from dask_em._record import record, static
 from dask_em.driver import fates
-from dask_em.driver.acceleration import EM, Method, Point, Verdict
+from dask_em.driver.acceleration import EM, ROUNDING, Method, Point, Verdict
 from dask_em.driver.criteria import Known
 from dask_em.driver.outcome import Outcome
 from dask_em.driver.reseeding import Reseeding
-from dask_em.driver.stopping import CALM, Stopping
+from dask_em.driver.stopping import CALM, Stopping, Watched
 from dask_em.errors import InternalError
 from dask_em.mixture import Mixture, MixtureParameters, MixtureStatistics
 from dask_em.rows import Frame
 
-__all__ = ["Entry", "Iteration", "State", "advance", "propose"]
+__all__ = ["Entry", "Iteration", "State", "advance", "ended", "propose"]
 
 
 @record
@@ -39,6 +40,7 @@ class Entry:
     kept: bool = True  # whether the fit goes on from these parameters: False where an accelerated step fell short
     fate: tuple[str, ...] = ()  # a sentence for each component that fares otherwise than after the pass before
     events: tuple[str, ...] = ()  # what went wrong in the pass and was mended, a sentence each
+    jump: bool = False  # whether components were moved after the pass, so that the next says little
     held_out: float = float("nan")  # log-likelihood of rows that no model is fitted to, nats per row; NaN: none are
 
     @property
@@ -153,7 +155,6 @@ def advance(state: State, statistics: Sequence[MixtureStatistics]) -> State:
         kept=verdict.kept is point,
         held_out=_held_out(stats),
     )
-    before = state.objective
     stepped = dataclasses.replace(
         state,
         params=verdict.candidate,
@@ -161,7 +162,7 @@ def advance(state: State, statistics: Sequence[MixtureStatistics]) -> State:
         method=verdict.method,
         kept=verdict.kept,
     )
-    return _judged(stepped, stats, before, verdict)
+    return _judged(stepped, stats, verdict)
 
 
 def _held_out(stats: MixtureStatistics) -> float:
@@ -180,27 +181,22 @@ def _verdict(state: State, point: Point, stats: MixtureStatistics) -> Verdict:
     return Verdict(method.afresh(), kept, kept.step)  # the step was too long
 
 
-def _judged(state: State, stats: MixtureStatistics, before: float, verdict: Verdict) -> State:
+def _judged(state: State, stats: MixtureStatistics, verdict: Verdict) -> State:
     """Return the state with its components' fates told, moved where that is wanted, and the end where it is reached."""
     entry, reseeding, best = state.history[-1], state.reseeding, verdict.kept
     standing = fates.standing(state.model, best.step, stats, state.lightest) if entry.kept else state.standing
     told = fates.news(state.standing, standing)
     last = entry.number >= state.stopping.max_passes
     chosen = [] if reseeding is None or last else reseeding.candidates(standing)
-    rise, change = (best.objective - before, entry.change) if entry.kept else (float("inf"), float("inf"))
     params, method, kept, outcome = state.params, state.method, state.kept, None
-    if reseeding is not None and reseeding.moved:
-        rise = change = float("inf")  # the jump was no step
-        reseeding = reseeding.settled()
     if reseeding is not None and chosen:
         params, reseeding = reseeding.move(state.model, state.frame, best.step, chosen, standing)
         method, kept = method.afresh(), None
         standing = tuple("" if i in chosen else fate for i, fate in enumerate(standing))
         told += tuple(f"component {i} was moved to where the data is worst explained" for i in chosen)
     else:
-        outcome = state.stopping.judge(entry.number, rise, change, tuple(e.left for e in state.history[-CALM:]))
-        outcome = outcome and fates.judged(outcome, standing, reseeding.moves if reseeding else ())
-    history = (*state.history[:-1], dataclasses.replace(entry, fate=told))
+        outcome = ended(state.stopping, state.history, standing, reseeding)
+    history = (*state.history[:-1], dataclasses.replace(entry, fate=told, jump=bool(chosen)))
     return dataclasses.replace(
         state,
         params=params,
@@ -211,3 +207,22 @@ def _judged(state: State, stats: MixtureStatistics, before: float, verdict: Verd
         method=method,
         kept=kept,
     )
+
+
+def ended(
+    stopping: Stopping, history: Sequence[Entry], standing: Sequence[str], reseeding: Reseeding | None
+) -> Outcome | None:
+    """Return how a fit has ended after its last pass, by a stopping rule; None: it goes on."""
+    outcome = stopping.judge(_watched(history))
+    return outcome and fates.judged(outcome, standing, reseeding.moves if reseeding else ())
+
+
+def _watched(history: Sequence[Entry]) -> Watched:
+    """Return what the last pass says of the end."""
+    left = tuple(entry.left for entry in history[-CALM:])
+    if not history or not history[-1].kept or any(entry.jump for entry in history[-2:-1]):
+        return Watched(len(history), left=left)
+    kept = [entry.objective for entry in history if entry.kept]
+    rises = [float("inf")] * 2 + [after - before for before, after in pairwise(kept)]
+    noise = ROUNDING * (1.0 + abs(kept[-1]))
+    return Watched(len(history), rises[-1], rises[-2], history[-1].change, left, noise)

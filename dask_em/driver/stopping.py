@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isnan
 
@@ -11,10 +10,28 @@ from dask_em._record import record
 from dask_em.driver.outcome import Outcome
 from dask_em.errors import InputError, did_you_mean
 
-__all__ = ["CALM", "STOP_ON", "Budget", "Stopping"]
+__all__ = ["CALM", "STOP_ON", "Budget", "Stopping", "Watched"]
 
 STOP_ON = ("log_likelihood", "parameters")
 LITTLE, CALM = 1 / 3, 2  # of the tolerance, in so many passes running: what is left is an estimate
+MANY = 10  # times the tolerance: so much left is worth a word
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What the last pass says of the end. Infinite, where a component was moved before it or its step fell short."""
+
+    passes: int
+    rise: float = float("inf")  # of the objective since the pass before, nats per row
+    rise_before: float = float("inf")
+    change: float = float("inf")  # the largest relative change of a parameter
+    left: tuple[float, ...] = ()  # to gain, as the method sees it after each of the last passes, nats per row
+    noise: float = 0.0  # what rounding does to the objective
+
+    @property
+    def estimates(self) -> bool:
+        """Whether the method can tell what is left."""
+        return bool(self.left) and not isnan(self.left[-1])
 
 
 @record
@@ -31,35 +48,56 @@ class Stopping:
                 f"stop_on is {self.stop_on!r}, which is no stopping rule.{did_you_mean(self.stop_on, STOP_ON)}"
             )
 
-    def judge(self, passes: int, rise: float, change: float, left: Sequence[float] = ()) -> Outcome | None:
+    def judge(self, seen: Watched) -> Outcome | None:
         """Return how the fit ended, or None to go on.
 
-        ``rise`` is the change of the objective since the last pass (nats per row, inf at first), ``change`` the
-        largest relative change of the parameters in this pass; neither says anything (inf) after a component was
-        moved, or where a step fell short. A method that can tell what was ``left`` to gain after each of the last
-        passes, newest last, is believed when it was little in :data:`CALM` of them running.
+        A method that can tell what was left to gain is believed when it was little in :data:`CALM` passes running.
         """
-        estimates = self.stop_on == "log_likelihood" and bool(left) and not isnan(left[-1])
-        if self.stop_on == "parameters":
-            what, watched, done = "largest relative change of a parameter", change, change < self.tolerance
-        elif estimates:
-            calm = len(left) >= CALM and all(each < LITTLE * self.tolerance for each in left[-CALM:])
-            what, watched, done = "log-likelihood per row still to be gained, as estimated,", left[-1], calm
-        else:
-            what, watched, done = "change of the log-likelihood per row", abs(rise), abs(rise) < self.tolerance
-        if done:
-            return Outcome(
-                "converged",
-                f"Converged after {passes} passes: the {what} fell to {watched:.2e}, "
-                f"below the tolerance {self.tolerance:g}.",
-            )
-        if passes >= self.max_passes:
+        what, watched = self._watched(seen)
+        if self._is_little(seen, watched, self.tolerance):
+            told = f"the {what} fell to {watched:.2e}, below the tolerance {self.tolerance:g}."
+            return Outcome("converged", f"Converged after {seen.passes} passes: {told}{self._suspicion(seen)}")
+        if (
+            self.stop_on != "parameters"
+            and 0 < self.tolerance < seen.noise
+            and self._is_little(seen, watched, seen.noise)
+        ):
+            told = f"the {what} is {watched:.2e}, and rounding alone moves it by {seen.noise:.1e}"
+            remedy = f"The tolerance {self.tolerance:g} is below that: nothing more can be told with a smaller one."
+            return Outcome("noise", f"Ended after {seen.passes} passes in the noise: {told}. {remedy}")
+        if seen.passes >= self.max_passes:
             return Outcome(
                 "max_passes",
-                f"Stopped after {passes} passes, not converged: the {what} was still {watched:.2e} "
+                f"Stopped after {seen.passes} passes, not converged: the {what} was still {watched:.2e} "
                 f"(tolerance {self.tolerance:g}). Allow more passes or a larger tolerance.",
             )
         return None
+
+    def _watched(self, seen: Watched) -> tuple[str, float]:
+        """Return what is looked at, in words and in numbers."""
+        if self.stop_on == "parameters":
+            return "largest relative change of a parameter", seen.change
+        if seen.estimates:
+            return "log-likelihood per row still to be gained, as estimated,", seen.left[-1]
+        return "change of the log-likelihood per row", abs(seen.rise)
+
+    def _is_little(self, seen: Watched, watched: float, limit: float) -> bool:
+        if self.stop_on == "parameters" or not seen.estimates:
+            return watched < limit
+        return len(seen.left) >= CALM and all(each < LITTLE * limit for each in seen.left[-CALM:])
+
+    def _suspicion(self, seen: Watched) -> str:
+        """Return a warning where rises shrink so slowly that many of them are left (Aitken's estimate of their sum)."""
+        factor = seen.rise / seen.rise_before if seen.rise_before > 0 else 0.0
+        if self.stop_on == "parameters" or seen.estimates or not 0 < factor < 1:
+            return ""
+        left = seen.rise * factor / (1 - factor)
+        if left < MANY * self.tolerance:
+            return ""
+        return (
+            f" A plateau is suspected: each rise is {factor:.2f} of the one before, so that about {left:.1e} nats per "
+            "row may be left. Take a smaller tolerance, or accelerated steps (accelerate)."
+        )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from dask_em._record import record
 from dask_em.mixture import Mixture, MixtureParameters, MixtureStatistics
 
-__all__ = ["EM", "Method", "Point", "Verdict"]
+__all__ = ["EM", "ROUNDING", "Method", "Point", "Verdict"]
 
 SUFFICIENT = 1e-4  # of EM's certified gain: what an accelerated step must gain at least
 ROUNDING = 64 * 2.0**-52  # of an objective, relative
