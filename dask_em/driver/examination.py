@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from contextlib import closing
 from functools import partial
 
@@ -21,7 +22,10 @@ PEEK = 4096  # rows whose mean is the reference of pass 0
 SAMPLE_ROWS, SAMPLE_BYTES = 20_000, 64 * 2**20
 ROWS_PER_PARAMETER = 10
 ENOUGH = 0.5  # of the sample that is wanted: less is worth another read
+LISTED = 6  # columns that a message names
 HEAVIEST = 1e300  # of all weights times the square of a value: sums of squares stay finite
+
+logger = logging.getLogger("dask_em")
 
 
 def sample_size(features: int, parameters: int) -> int:
@@ -54,7 +58,23 @@ def examine(reducer: Reducer, size: int, seed: int, holdout: Holdout | None = No
     result = read(layout.rows)
     require_sound(result.fault, layout)
     require_room(result, layout)
+    _tell_constant(result, layout)
     return read(result.present) if len(result.sample.values) < min(ENOUGH * size, result.present) else result
+
+
+def _tell_constant(result: Survey, layout: Layout) -> None:
+    """Warn of columns without any spread: no component has a covariance there but what regularization adds."""
+    constant = np.flatnonzero(result.extent.low == result.extent.high)
+    if len(constant):
+        which = ", ".join(layout.source.schema.column(column) for column in constant[:LISTED])
+        more = f" and {len(constant) - LISTED} more" if len(constant) > LISTED else ""
+        logger.warning(
+            "constant in %s: %s%s; they tell no component from another, and are best left out",
+            layout.source.name,
+            which,
+            more,
+            extra={"event": "constant columns", "columns": constant.tolist()},
+        )
 
 
 def require_room(result: Survey | Judged, layout: Layout) -> None:

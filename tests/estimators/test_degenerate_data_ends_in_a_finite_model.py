@@ -118,3 +118,13 @@ def test_many_cases(
 ) -> None:
     rows, chosen, weights = problem
     check(rows.astype(dtype), chosen | {"covariance_type": covariance_type}, weights)
+
+
+def test_and_constant_columns_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    x = np.random.default_rng(0).standard_normal((500, 9))
+    x[:, [1, 2]] = 7.0
+    with caplog.at_level("WARNING", "dask_em"):
+        GaussianMixture(2, random_state=0).fit(x)
+    assert [record.message for record in caplog.records if "constant" in record.message] == [
+        "constant in array: column 1, column 2; they tell no component from another, and are best left out"
+    ]
