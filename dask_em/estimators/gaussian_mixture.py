@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator
-from contextlib import closing
 from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,20 +15,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from dask_em.driver import Checkpoints, Iteration
 from dask_em.driver.initialization import STARTS
 from dask_em.driver.scalable_kmeans import OVER_ALL_ROWS
 from dask_em.errors import InputError
 from dask_em.estimators.answering import Answering
 from dask_em.estimators.fitted import Fitted, from_attributes, portable, restored, to_sklearn
-from dask_em.estimators.fitting import fitting
+from dask_em.estimators.fitting import Reached
 from dask_em.estimators.given import model_path
+from dask_em.estimators.iterating import Iterating
 from dask_em.estimators.orders import Order, Start
-from dask_em.estimators.reading import planned, source_of, table
-from dask_em.estimators.resuming import kept
 from dask_em.estimators.updating import Updating
 from dask_em.families import covariance_named
-from dask_em.plan import Plan
 from dask_em.storage import save_record
 
 __all__ = ["GaussianMixture"]
@@ -52,7 +47,7 @@ NEW = {
 CONSTRAINTS = SklearnGaussianMixture._parameter_constraints | NEW  # noqa: SLF001  # the same errors
 
 
-class GaussianMixture(Answering, Updating, DensityMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class GaussianMixture(Iterating, Updating, Answering, DensityMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Gaussian mixture fitted by expectation–maximisation, out of core and on a cluster.
 
     Parameters and attributes have the names and meanings of :class:`sklearn.mixture.GaussianMixture`; ``fit`` takes a
@@ -206,42 +201,6 @@ class GaussianMixture(Answering, Updating, DensityMixin, BaseEstimator):  # type
             warnings.warn(self.outcome_.sentence, ConvergenceWarning, stacklevel=2)
         return self
 
-    def iterate(
-        self,
-        X: Any,
-        *,
-        sample_weight: Any = None,
-        client: Any = None,
-        checkpoints: Checkpoints | str | Path | None = None,
-        resume: bool = False,
-    ) -> Generator[Iteration]:
-        """Fit the mixture and yield each start's part of each pass.
-
-        The model is fitted when the iterator ends; a caller who breaks earlier keeps what was reached.
-
-        Parameters
-        ----------
-        checkpoints : path or Checkpoints, optional
-            A folder that a checkpoint is written to after each pass. With ``resume`` the fit goes on from the newest
-            one there, on whatever cluster, to the same bits.
-        """
-        previous = self._fitted if self.warm_start and hasattr(self, "_fitted") else None
-        reached, order, place = None, self.order(previous), kept(checkpoints, resume)
-        try:
-            with closing(fitting(order, X, sample_weight, client, place)) as steps:
-                for iteration, newest in steps:
-                    reached = newest
-                    if iteration is not None:
-                        yield iteration
-        finally:
-            if reached is not None:
-                self.published(reached.fitted(reached.best))
-
-    def plan(self, X: Any, *, sample_weight: Any = None, client: Any = None) -> Plan:
-        """Return what one pass over the rows will read, compute and hold; a source of unknown length is counted."""
-        source = source_of(table(X), sample_weight=sample_weight)
-        return planned(source, self.order().size(source.schema.features), client)
-
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """Fit, then predict."""
         return self.fit(X, y, sample_weight).predict(X)
@@ -283,6 +242,12 @@ class GaussianMixture(Answering, Updating, DensityMixin, BaseEstimator):  # type
     @property
     def _random_state(self) -> Any:
         return self.random_state
+
+    def _asked(self) -> Order:
+        return self.order(self._fitted if self.warm_start and hasattr(self, "_fitted") else None)
+
+    def _take(self, order: Order, reached: Reached) -> None:
+        self.published(reached.fitted(reached.best))
 
     def order(self, previous: Fitted | None = None) -> Order:
         """Return what is asked for, checked."""

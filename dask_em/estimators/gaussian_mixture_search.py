@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin, MetaEstimatorMixin, clone
 
-from dask_em.driver import CRITERIA, Checkpoints, Iteration, Outcome, State, criterion_named, known
+from dask_em.driver import CRITERIA, Outcome, State, criterion_named, known
 from dask_em.errors import InputError
 from dask_em.estimators.answering import Answering
-from dask_em.estimators.fitting import Reached, fitting
+from dask_em.estimators.fitting import Reached
 from dask_em.estimators.gaussian_mixture import GaussianMixture
 from dask_em.estimators.given import whole_numbers
+from dask_em.estimators.iterating import Iterating
 from dask_em.estimators.orders import Order
-from dask_em.estimators.reading import planned, source_of, table
-from dask_em.estimators.resuming import kept
 from dask_em.families import covariance_named
-from dask_em.plan import Plan
 
 __all__ = ["Candidate", "GaussianMixtureSearch", "select"]
 
@@ -49,7 +44,7 @@ class Candidate:
         return -self.held_out if select_by == "holdout" else float(getattr(self, select_by))
 
 
-class GaussianMixtureSearch(Answering, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]  # no types
+class GaussianMixtureSearch(Iterating, Answering, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]  # no types
     """Fits Gaussian mixtures of several sizes and covariances in the same passes, and keeps the best.
 
     A pass reads the data once for all models, and for all restarts of each. Models that the sample of pass 0, or the
@@ -111,33 +106,6 @@ class GaussianMixtureSearch(Answering, MetaEstimatorMixin, DensityMixin, BaseEst
                 print(iteration)  # noqa: T201  # verbose is asked for
         return self
 
-    def iterate(
-        self,
-        X: Any,
-        *,
-        sample_weight: Any = None,
-        client: Any = None,
-        checkpoints: Checkpoints | str | Path | None = None,
-        resume: bool = False,
-    ) -> Generator[Iteration]:
-        """Fit all models and yield each one's part of each pass; see :meth:`GaussianMixture.iterate`."""
-        grid = self._grid()
-        reached, order, place = None, self._order(grid), kept(checkpoints, resume)
-        try:
-            with closing(fitting(order, X, sample_weight, client, place)) as steps:
-                for iteration, newest in steps:
-                    reached = newest
-                    if iteration is not None:
-                        yield iteration
-        finally:
-            if reached is not None:
-                self._choose(grid, order, reached)
-
-    def plan(self, X: Any, *, sample_weight: Any = None, client: Any = None) -> Plan:
-        """Return what one pass over the rows will read, compute and hold with all models in it."""
-        source = source_of(table(X), sample_weight=sample_weight)
-        return planned(source, self._order(self._grid()).size(source.schema.features), client)
-
     def _template(self) -> GaussianMixture:
         return GaussianMixture() if self.estimator is None else self.estimator
 
@@ -173,7 +141,8 @@ class GaussianMixtureSearch(Answering, MetaEstimatorMixin, DensityMixin, BaseEst
             for k in components
         ]
 
-    def _order(self, grid: Sequence[GaussianMixture]) -> Order:
+    def _asked(self) -> Order:
+        grid = self._grid()
         seed = self._random_state
         if not isinstance(seed, int | np.integer):  # one seed for all, drawn once
             seed = int(np.random.RandomState(None).randint(2**31) if seed is None else seed.randint(2**31))
@@ -185,7 +154,8 @@ class GaussianMixtureSearch(Answering, MetaEstimatorMixin, DensityMixin, BaseEst
         settings = self._template().get_params() | asked | own
         return Order(starts, settings, criterion_named(self.select_by), bool(self.drop), self.holdout)
 
-    def _choose(self, grid: Sequence[GaussianMixture], order: Order, reached: Reached) -> None:
+    def _take(self, order: Order, reached: Reached) -> None:
+        grid = self._grid()
         named = [[state for state in reached.states if state.name == start.name] for start in order.starts]
         best = [min(states, key=reached.rivals.rank) for states in named]
         self.results_ = tuple(_candidate(*each, reached) for each in zip(grid, best, strict=True))
