@@ -36,8 +36,8 @@ def warmed(
     """Return the states that go on to all rows: from where the sample leads, with what the method has learned there.
 
     ``groups`` are the restarts of each model. Where ``drop`` allows it, models that cannot be the best end here; where
-    ``move`` does, components are split and merged. Where the sample holds half of all rows, the states go on as they
-    are.
+    ``move`` does, components are split and merged, and the fit from before goes along: all rows decide. Where the
+    sample holds half of all rows, the states go on as they are.
     """
     sample, states = survey.sample, [state for group in groups for state in group]
     if survey.rows < WORTH * len(sample.values):
@@ -53,9 +53,9 @@ def warmed(
         best = [ranked[0][0] for ranked in pairs]
         moved = improved(best, reducer, sample.values, sample.weight) if move else best
     chosen = [
-        state
-        for ranked, (was, now) in zip(pairs, zip(best, moved, strict=True), strict=True)
-        for state in _chosen(ranked if now is was else [(now, ranked[0][1]), *ranked], survey)
+        _onward(begun, end, survey)
+        for ranked, now in zip(pairs, moved, strict=True)
+        for end, begun in (_chosen(ranked) if now is ranked[0][0] else [(now, ranked[0][1]), ranked[0]])
     ]
     told = f"{len(states)} start(s) were fitted to a sample of {len(sample.values):,} rows; {len(chosen)} go on"
     logger.info(told, extra={"event": "sample fitted", "starts": len(states), "rows": len(sample.values)})
@@ -84,14 +84,14 @@ def _tell(fitted: Sequence[State]) -> None:
         logger.info(told, state.name, number, state.objective, passes, extra={"event": "start fitted", **fields})
 
 
-def _chosen(ranked: Sequence[tuple[State, State]], survey: Survey) -> list[State]:
+def _chosen(ranked: Sequence[tuple[State, State]]) -> list[tuple[State, State]]:
     """Return a model's best start, and those near it that have come to another optimum.
 
     Each is given as its fit of the sample and its beginning, the best first.
     """
     (best, _), *others = ranked
     near = [pair for pair in others if SAME < best.objective - pair[0].objective < NEAR and not pair[0].collapsed]
-    return [_onward(state, fitted, survey) for fitted, state in [ranked[0], *near[: SECOND - 1]]]
+    return [ranked[0], *near[: SECOND - 1]]
 
 
 def _onward(state: State, fitted: State, survey: Survey) -> State:
