@@ -85,8 +85,9 @@ class Gaussian(ProductFamily[GaussianParameters]):
         broad = free.maximize(whole, GaussianParameters(np.zeros((k, d)), unit, None, extent, np.tile(extent, (k, 1))))
         stats = self._gather(rows, resp)
         params = free.maximize(stats, broad)
-        squares = np.einsum("kn,kn,n->k", resp, resp, rows.weight**2)  # a row of much weight is one row yet
-        starved = stats.counts**2 < self.covariance.rows_needed(d) * squares
+        heaviest = rows.weight.max()  # weights have any scale: their squares might have no room
+        squares = np.einsum("kn,kn,n->k", resp, resp, (rows.weight / heaviest) ** 2)  # much weight is one row yet
+        starved = (stats.counts / heaviest) ** 2 < self.covariance.rows_needed(d) * squares
         covariances = self.covariance.replace(starved, params.covariances, broad.covariances)
         return GaussianParameters(params.means, covariances, None, extent)
 
