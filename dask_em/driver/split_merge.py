@@ -71,9 +71,10 @@ def _place(state: State) -> tuple[Mixture[Any], Frame, MixtureParameters]:
 
 
 def _begun(state: State, params: MixtureParameters) -> State:
-    """Return a fit that begins anew elsewhere."""
-    method = state.method.afresh()
-    return dataclasses.replace(state, params=params, method=method, history=(), outcome=None, standing=(), kept=None)
+    """Return a fit that begins anew elsewhere, as a rival of the one that it was moved from."""
+    method, name = state.method.afresh(), f"{state.name}, moved"
+    begun = dataclasses.replace(state, params=params, method=method, name=name)
+    return dataclasses.replace(begun, history=(), outcome=None, standing=(), kept=None)
 
 
 def _remaining(rivals: Rivals, before: Sequence[State], tried: Sequence[State]) -> list[State]:

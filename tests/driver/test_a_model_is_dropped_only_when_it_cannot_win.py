@@ -83,6 +83,12 @@ def test_not_for_one_that_is_as_good() -> None:
     assert ended(state([-1.0, -1.0, -1.0], left=0.0)) is None
 
 
+def test_not_a_restart_of_the_same_model_unless_it_was_fitted_to_the_sample() -> None:
+    restart = state([-2.0, -2.0, -2.0], left=0.0, name="the good one")
+    assert ended(restart) is None
+    assert ended(dataclasses.replace(restart, foretold=KNOWN)) is not None
+
+
 def test_not_for_one_with_a_collapsed_component() -> None:
     spike = dataclasses.replace(GOOD, standing=("collapsed onto too few distinct rows",))
     (_, other) = RIVALS.remaining([spike, state([-2.0, -2.0, -2.0], left=0.0)])
