@@ -16,6 +16,7 @@ __all__ = ["Rivals", "known"]
 PASSES = 3  # that a model is given at least
 DOUBT = 10  # times what a method sees left to gain: on a ridge it sees too little
 NEAR = 1e-4  # nats per row within which nobody is dropped
+ON_THE_WAY = "its {title} cannot be expected below {hoped}, and that of {best} is {reached}."
 
 
 def known(state: State, rows: float) -> Known | None:
@@ -59,14 +60,16 @@ class Rivals:
             return state
         if state.name == best.name and state.foretold is None:
             return state  # restarts from chance overtake one another late; those from the sample are nearly there
-        hoped, reached = self.criterion.value(found.hoping(_left(state) + NEAR)), self.value(best)
-        if not hoped > reached:
+        hoped = found.hoping(_left(state) + NEAR)
+        return self.dropped(state, best, hoped, f"Dropped after {len(state.history)} passes: {ON_THE_WAY}")
+
+    def dropped(self, state: State, best: State, hoped: Known, words: str) -> State:
+        """Return a state with its end told in ``words`` where all that is hoped of it falls short of the best one."""
+        most, reached = self.criterion.value(hoped), self.value(best)
+        if not most > reached:
             return state
         title, told = self.criterion.title, self.criterion.told
-        sentence = (
-            f"Dropped after {len(state.history)} passes: its {title} cannot be expected below {told(hoped)}, and that "
-            f"of {best.name} is {told(reached)}."
-        )
+        sentence = words.format(title=title, hoped=told(most), best=best.name, reached=told(reached))
         return dataclasses.replace(state, outcome=Outcome("dropped", sentence))
 
 

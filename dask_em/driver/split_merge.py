@@ -124,10 +124,10 @@ class _Sample:
 
         ``shared`` is log p(x) − log π, so that log r added to it is the one component's log-density.
         """
-        here = np.flatnonzero(resp > SHARE)
-        weight = self._weight[here] * resp[here]
-        if len(here) < LEAST or not weight.sum() > 0:
+        asked = self._asked(resp, shared)
+        if asked is None:
             return None
+        here, weight, before = asked
         points = self._inside[here] / self._scale
         labels = KMeans(2, n_init=1, random_state=0).fit(points, sample_weight=weight).labels_
         if labels.all() or not labels.any():
@@ -135,17 +135,23 @@ class _Sample:
         gain = self._explained(here, weight, np.stack([labels == 0, labels == 1]).astype(float))
         sides = np.zeros(len(resp))
         sides[here] = labels
-        return gain - float(weight @ (shared[here] + np.log(resp[here]))), sides
+        return gain - before, sides
 
     def merged(self, resp: Array, shared: Array) -> float:
         """Return what one component instead of two would lose, nats; ``shared`` as in :meth:`split`."""
+        asked = self._asked(resp, shared)
+        if asked is None:
+            return 0.0
+        here, weight, before = asked
+        return before - self._explained(here, weight, np.ones((1, len(here))))
+
+    def _asked(self, resp: Array, shared: Array) -> tuple[Array, Array, float] | None:
+        """Return which rows a component is judged by, their weights, and their log-likelihood by it; None: too few."""
         here = np.flatnonzero(resp > SHARE)
         weight = self._weight[here] * resp[here]
         if len(here) < LEAST or not weight.sum() > 0:
-            return 0.0
-        return float(weight @ (shared[here] + np.log(resp[here]))) - self._explained(
-            here, weight, np.ones((1, len(here)))
-        )
+            return None
+        return here, weight, float(weight @ (shared[here] + np.log(resp[here])))
 
     def moved(self, resp: Array, pair: tuple[int, int], split: int, sides: Array) -> MixtureParameters:
         """Return parameters where one of a pair does the work of both, and the other half of the one that is split."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dask_em.driver import Known, Outcome, Rivals, State, Stopping, iterate, known
+from dask_em.driver import Known, Rivals, State, Stopping, iterate, known
 from dask_em.driver.split_merge import improved
 from dask_em.execution import open_reducer
 from dask_em.kernel import Survey, log_density
@@ -24,7 +24,10 @@ WORTH = 2  # times the sample's rows: with fewer, the passes over all rows cost 
 PASSES, TOLERANCE = 300, 1e-7  # over the sample; nats per row: a flat ridge has to be walked to its end here
 SECOND, SAME, NEAR = 2, 1e-4, 1e-2  # starts that go on at most; nats per row below the best that make another, good one
 DOUBT = 6.0  # standard errors of the difference between two models on the sample: so far they may have it wrong
-
+ON_THE_SAMPLE = (
+    "Dropped on the sample: its {title} over all rows is foretold as {hoped} at the least, and that of "
+    "{best} as {reached}."
+)
 TILE = 1024
 
 logger = logging.getLogger("dask_em")
@@ -131,13 +134,8 @@ def _contenders(chosen: Sequence[State], sample: Sample, rivals: Rivals) -> list
 def _judged(state: State, best: State, rivals: Rivals, margin: float) -> State:
     if state.foretold is None:
         return state
-    hoped, reached = rivals.criterion.value(state.foretold.hoping(margin)), rivals.value(best)
-    if not hoped > reached:
-        return state
-    title, told = rivals.criterion.title, rivals.criterion.told
-    sentence = (
-        f"Dropped on the sample: its {title} over all rows is foretold as {told(hoped)} at the least, and that of "
-        f"{best.name} as {told(reached)}."
-    )
-    logger.info("%s: %s", state.name, sentence, extra={"event": "model dropped", "model": state.name})
-    return dataclasses.replace(state, outcome=Outcome("dropped", sentence))
+    judged = rivals.dropped(state, best, state.foretold.hoping(margin), ON_THE_SAMPLE)
+    if judged.dropped and judged.outcome:
+        told = {"event": "model dropped", "model": state.name}
+        logger.info("%s: %s", state.name, judged.outcome.sentence, extra=told)
+    return judged
