@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import cycle
 
 import numpy as np
 
@@ -84,9 +85,10 @@ class _Site:
         return Rows.of(self.frame.enter(rows.values), rows.weight)
 
     @cached_property
-    def metric(self) -> Metric:
-        """What distances are taken in."""
-        return measured(self.start.model, self.survey.sample)
+    def metrics(self) -> tuple[Metric, Metric]:
+        """What starts take distances in, by turns: neither finds the best of all data (benchmarks/optima.py)."""
+        whole = measured(self.start.model, self.survey.sample)
+        return whole, whole.by_column()
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:
@@ -97,26 +99,26 @@ class _Site:
 
 def _found(sites: Sequence[_Site], reducer: Reducer, holdout: Holdout | None) -> list[list[MixtureParameters]]:
     """Return where each start of each model begins; those over all rows share the reads."""
-    randoms = [[np.random.RandomState(seed) for seed in site.seeds] for site in sites]
+    draws = [list(zip(cycle(site.metrics), map(np.random.RandomState, site.seeds), strict=False)) for site in sites]
     wanted = [
-        Wanted(site.metric, site.start.settings["n_components"], random)
-        for site, own in zip(sites, randoms, strict=True)
+        Wanted(metric, site.start.settings["n_components"], random)
+        for site, own in zip(sites, draws, strict=True)
         if site.start.kind == OVER_ALL_ROWS
-        for random in own
+        for metric, random in own
     ]
     samples = iter(enriched(reducer, sites[0].survey.sample, wanted, holdout) if wanted else ())
     found = []
-    for site, own in zip(sites, randoms, strict=True):
+    for site, own in zip(sites, draws, strict=True):
         _tell(site)
-        found.append([_drawn(site, random, samples) for random in own] if own else [_given(site)])
+        found.append([_drawn(site, *draw, samples) for draw in own] if own else [_given(site)])
     return found
 
 
-def _drawn(site: _Site, random: np.random.RandomState, samples: Iterator[Rows]) -> MixtureParameters:
+def _drawn(site: _Site, metric: Metric, random: np.random.RandomState, samples: Iterator[Rows]) -> MixtureParameters:
     """Return where a start begins that chance has a part in."""
     start, kind = site.start, site.start.kind
     rows, kind = (site.entered(next(samples)), "kmeans") if kind == OVER_ALL_ROWS else (site.rows, kind)
-    (params,) = starts(start.model, rows, site.metric, start.settings["n_components"], kind, [random])
+    (params,) = starts(start.model, rows, metric, start.settings["n_components"], kind, [random])
     given = start.given(len(site.frame.centre))
     if start.frozen:
         params = arranged(params, site.frame, start.covariance, given)

@@ -31,6 +31,11 @@ class Metric:
         """Map points (n, d) to coordinates in which distances are as usual."""
         return np.asarray(self.frame.enter(values) @ self.axes)
 
+    def by_column(self) -> Metric:
+        """Return the metric in which each column has the same spread as before, but for what columns have in common."""
+        spread = np.sqrt((np.linalg.inv(self.axes) ** 2).sum(axis=0))
+        return Metric(self.frame, np.diag(1 / spread))
+
 
 @record
 class Search:
