@@ -217,16 +217,15 @@ def _ends_of_blocks(atoms: Sequence[Atom], rows: int, size: ModelSize) -> Iterat
     if all(atom.divisible for atom in atoms):
         yield from (rows * (i + 1) // wanted for i in range(wanted))
         return
-    first = end = 0
+    end, current = 0, 0
     for atom in atoms:
         n = atom.rows or 0
-        pieces = max(round(n * needed / rows), 1)  # each piece of a storage unit reads all of it
-        for piece in range(pieces):
-            size_of_piece = n * (piece + 1) // pieces - n * piece // pieces
-            if end > first and rows / wanted - (end - first) <= (end + size_of_piece - first) - rows / wanted:
-                yield end
-                first = end
-            end += size_of_piece
+        pieces = max(round(n * needed / rows), 1)
+        block = (2 * end + n) * wanted // (2 * rows)  # of equal ones, that the middle of the unit lies in
+        if end and (pieces > 1 or block > current):
+            yield end
+        yield from (end + n * (piece + 1) // pieces for piece in range(pieces - 1))  # each piece reads the whole unit
+        current, end = block, end + n
     yield end
 
 

@@ -39,6 +39,13 @@ def test_the_number_of_blocks_is_bounded_whatever_the_number_of_chunks() -> None
         assert 24 <= len(plan(chunks, chunks.atoms(), SIZE).layout.blocks) <= 64
 
 
+@pytest.mark.parametrize("chunks", [64, 65, 100, 127, 1000, 100_000])
+def test_the_number_of_tasks_is_the_same_at_any_number_of_chunks(chunks: int) -> None:
+    atoms = [Atom(6_400_000 // chunks, 128_000_000 // chunks, f"chunk {i}") for i in range(chunks)]
+    planned = plan(source((1,)), atoms, SIZE)
+    assert (len(planned.layout.blocks), planned.tasks) == (64, 73)
+
+
 def test_an_atom_is_cut_only_where_there_is_need() -> None:
     heavy = ModelSize(components=2000, products=231)
     two = source((500_000, 500_000), 20)

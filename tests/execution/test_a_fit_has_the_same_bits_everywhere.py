@@ -35,7 +35,7 @@ from tests.reading import Logged, loads, workers_here
 def test_statistics_of_every_family(case: Case, client: Client) -> None:
     rows = case.rows(300_000)
     source = open_source(rows.values, weights=rows.weight, rows_per_atom=7_000)
-    layout = plan(source, source.atoms(), ModelSize(case.components, 500)).layout
+    layout = plan(source, source.atoms(), ModelSize(case.components, 20_000)).layout
     assert len(layout.blocks) > 8, "a tree of one level would show little"
     frame, params = case.begin(rows)
     kernel = partial(summarize, (case.model.prepare(params, frame),), layout.tile_rows)
