@@ -36,7 +36,9 @@ def said(clone, script="fit", python=None):
     return done.stderr
 
 
-@pytest.mark.parametrize("script", ["fit", "test", "check", "laws"])
+@pytest.mark.parametrize(
+    "script", ["fit", "test", "check", "laws", "slurm_allocation.sh", "slurm_jobqueue.sh", "pbs_jobqueue.sh"]
+)
 def test_when_there_is_no_python(clone, script):
     assert said(clone, script).startswith("dask-em needs Python 3.11 or newer, which was not found here as python3: ")
 

@@ -9,10 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dask_em.cli.guard import telling
 from dask_em.config import Cluster, Config, Data, Security
 from dask_em.estimators import GaussianMixture, GaussianMixtureSearch
 from dask_em.estimators.spooling import find_spooled, spooled
-from dask_em.execution import ClusterSettings, bytes_to_keep, connect, cores, memory_for_rows, performance_report
+from dask_em.execution import (
+    ClusterSettings,
+    bytes_to_keep,
+    connect,
+    cores,
+    job_script,
+    memory_for_rows,
+    performance_report,
+)
 from dask_em.execution.kinds import KINDS
 from dask_em.storage import Source, open_source
 
@@ -20,6 +29,7 @@ __all__ = [
     "client_of",
     "estimator_of",
     "found_of",
+    "job_script_of",
     "kept_of",
     "mixture_of",
     "performance_of",
@@ -114,6 +124,11 @@ def kept_of(cluster: Cluster) -> float | None:
     return bytes_to_keep(_settings(cluster))
 
 
+def job_script_of(cluster: Cluster) -> str:
+    """Return the job script that a config would submit."""
+    return job_script(_settings(cluster))
+
+
 def _settings(cluster: Cluster) -> ClusterSettings:
     told: dict[str, Any] = {
         name: value.model_dump() if isinstance(value, Security) else value for name, value in cluster
@@ -125,7 +140,7 @@ def _settings(cluster: Cluster) -> ClusterSettings:
 def client_of(cluster: Cluster) -> Iterator[Any]:
     """Give the client of the cluster that a config describes; None for the threads of this process."""
     with ExitStack() as stack:
-        with _deaf_to_interrupts() if cluster.kind == "local" else nullcontext():
+        with _deaf_to_interrupts() if cluster.kind == "local" else nullcontext(), telling("waiting"):
             client = stack.enter_context(connect(_settings(cluster)))
         yield client
 

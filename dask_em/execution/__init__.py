@@ -16,7 +16,7 @@ from dask_em.reduction import Reducer, Serial
 from dask_em.storage.blocks import Layout
 
 if TYPE_CHECKING:
-    from dask_em.execution.cluster import bytes_to_keep, connect, performance_report
+    from dask_em.execution.cluster import bytes_to_keep, connect, job_script, performance_report
     from dask_em.execution.collections import collection_source
     from dask_em.execution.counting import counted
     from dask_em.execution.dask_reducer import DaskReducer
@@ -36,6 +36,7 @@ __all__ = [
     "differences",
     "environment",
     "is_collection",
+    "job_script",
     "lazy_rows",
     "memory_for_rows",
     "memory_of_thread",
@@ -50,6 +51,7 @@ _HOMES = {  # lazy: Dask is loaded where it is used
     "collection_source": "collections",
     "connect": "cluster",
     "counted": "counting",
+    "job_script": "cluster",
     "lazy_rows": "lazy",
     "memory_here": "preferences",
     "memory_for_rows": "resident",

@@ -20,9 +20,10 @@ from dask_em.execution import preferences
 from dask_em.execution.kinds import KINDS, ClusterSettings, KindName, misfit
 from dask_em.execution.launchers import Launcher, launcher_of
 
-__all__ = ["ClusterSettings", "bytes_to_keep", "cluster", "connect", "performance_report"]
+__all__ = ["ClusterSettings", "bytes_to_keep", "cluster", "connect", "job_script", "performance_report"]
 
-LOOK, TELL = 0.2, 60.0  # seconds: how often it is looked for a worker, and told that none is there
+LOOK = 0.2  # seconds: how often it is looked for a worker
+TOLD_FIRST, TELL = 5.0, 60.0  # seconds: when it is told that none is there, and how often
 
 logger = logging.getLogger("dask_em")
 
@@ -96,8 +97,10 @@ def _client(where: Any, launcher: Launcher) -> Any:
 
 def _await_worker(client: Any, launcher: Launcher) -> None:
     """Return when the first worker is there: the others join while it computes."""
-    began = told = time.monotonic()
+    began = time.monotonic()
+    tell = began + TOLD_FIRST
     while not client.scheduler_info(n_workers=1)["workers"]:
+        launcher.check()
         now = time.monotonic()
         if now - began >= launcher.timeout:
             said = launcher.progress()
@@ -105,10 +108,27 @@ def _await_worker(client: Any, launcher: Launcher) -> None:
                 f"no worker of cluster.kind {launcher.settings.kind} came within {launcher.timeout:g} seconds"
                 f"{f': {said}' if said else ''}. Mend that, or wait longer (cluster.timeout)"
             )
-        if now - told >= TELL:
-            told = now
+        if now >= tell:
+            tell = now + TELL
             logger.warning("waiting for a first worker. %s", launcher.progress(), extra={"event": "waiting"})
         time.sleep(LOOK)
+
+
+def job_script(settings: ClusterSettings) -> str:
+    """Return the job script that the settings would submit, starting nothing.
+
+    Raises
+    ------
+    InputError
+        The settings do not fit the kind, or it submits no jobs.
+    """
+    wrong = misfit(settings.kind, _given(settings))
+    if wrong:
+        raise InputError(wrong)
+    launcher = launcher_of(settings)
+    if launcher is None:
+        raise InputError(f"cluster.kind {settings.kind} starts nothing; --job-script is for job queues, such as slurm")
+    return launcher.script()
 
 
 def bytes_to_keep(settings: ClusterSettings) -> float | None:

@@ -53,9 +53,9 @@ ALL = frozenset({"kind", "workers", "threads_per_worker", "memory_limit", "resid
 _JOBS = frozenset({"least_workers", "walltime", "queue", "account", "interface", "kwargs", "security"})
 
 
-def _jobs(what: str) -> Kind:
+def _jobs(what: str, lacks: str = "") -> Kind:
     needs = ("workers", "memory_limit", "walltime")
-    return Kind(f"jobs of {what}", "jobs:Jobs", _JOBS, needs, "jobqueue")
+    return Kind(f"jobs of {what}", "jobs:Jobs", _JOBS - {lacks}, needs, "jobqueue")
 
 
 KINDS: dict[str, Kind] = {
@@ -69,7 +69,7 @@ KINDS: dict[str, Kind] = {
     "pbs": _jobs("PBS"),
     "sge": _jobs("Grid Engine"),
     "lsf": _jobs("LSF"),
-    "htcondor": _jobs("HTCondor"),
+    "htcondor": _jobs("HTCondor", lacks="queue"),
     "oar": _jobs("OAR"),
     "mpi": Kind("the ranks of mpirun", "mpi:MPI", frozenset({"interface", "kwargs"}), (), "mpi"),
     "ssh": Kind(

@@ -40,6 +40,27 @@ class Launcher(ABC):
         """Return where the workers are that have not come yet, in the words of who starts them; may be empty."""
         return ""
 
+    def check(self) -> None:  # noqa: B027  # most cannot tell
+        """Notice, while a first worker is waited for, that none can come any more.
+
+        Raises
+        ------
+        InputError, ClusterError
+            None can: in the words of who refused it.
+        """
+
+    def script(self) -> str:
+        """Return the job script that would be submitted, starting nothing.
+
+        Raises
+        ------
+        InputError
+            There are no jobs.
+        """
+        raise InputError(
+            f"cluster.kind {self.settings.kind} submits no jobs; --job-script is for job queues, such as slurm"
+        )
+
 
 def launcher_of(settings: ClusterSettings) -> Launcher | None:
     """Return who starts a cluster; None to compute in this process.

@@ -7,13 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import dask
-from dask.utils import parse_bytes
 from distributed import LocalCluster
 
 from dask_em.errors import InputError
 from dask_em.execution.launchers import Launcher
-from dask_em.execution.launchers.settings import OF_WORKERS
-from dask_em.execution.resident import LEAST_MEMORY
+from dask_em.execution.launchers.settings import OF_WORKERS, require_memory
 from dask_em.execution.threads import cores
 
 __all__ = ["Local"]
@@ -28,7 +26,7 @@ class Local(Launcher):
 
     @contextmanager
     def launched(self) -> Iterator[Any]:
-        _require_memory(self.settings.memory_limit)
+        require_memory(self.settings.memory_limit)
         with dask.config.set(OF_WORKERS | _HEALING), self._started() as cluster:
             yield cluster
 
@@ -49,17 +47,3 @@ class Local(Launcher):
                 f"the local workers could not be started: {' '.join(str(error).split())}. "
                 "Ask for fewer (cluster.workers) or compute in this process (cluster.kind: threads)"
             ) from error
-
-
-def _require_memory(limit: str | None) -> None:
-    if limit is None or limit == "auto":
-        return
-    try:
-        size = parse_bytes(limit)
-    except ValueError as error:
-        raise InputError(f"cluster.memory_limit is {limit!r}; give a size such as 2GiB or 600MB") from error
-    if size < LEAST_MEMORY:
-        raise InputError(
-            f"cluster.memory_limit is {limit}, and a worker needs at least {LEAST_MEMORY // 10**6}MB for itself before "
-            "it holds a row; give each more, have fewer (cluster.workers), or leave it out"
-        )
