@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,5 +56,7 @@ def test_with_encryption_too(slurm: Slurm) -> None:
     with dask_em.cluster("slurm", **SMALL, security="tls") as client:
         assert client.scheduler.address.startswith("tls://127.0.0.1:")
         assert client.dashboard_link.startswith("http://127.0.0.1:")
+        assert [path.name for path in Path("dask-em-jobs").glob(".certificates-*/key.pem")]
         there = fitted(max_iter=3)
+    assert not [*Path("dask-em-jobs").glob(".*")]
     assert there == fitted(max_iter=3)

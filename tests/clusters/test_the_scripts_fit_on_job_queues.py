@@ -1,4 +1,4 @@
-"""What users of a job queue call: each script with its config, on a real Slurm; PBS's through qsub over the same Slurm."""
+"""What users of a job queue call: each script with its config, on a real Slurm; PBS's through qsub over the same."""
 
 from __future__ import annotations
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import dask
 from dask_jobqueue.core import JobQueueCluster
-from distributed import Security
 from distributed.utils import get_ip, get_ip_interface
 
 from dask_em.errors import InputError
 from dask_em.execution.kinds import ClusterSettings
 from dask_em.execution.launchers import Launcher
 from dask_em.execution.launchers.attendance import Attendance
+from dask_em.execution.launchers.certificates import SHOWN, lent
 from dask_em.execution.launchers.queues import QUEUES
 from dask_em.execution.launchers.security import security_of
 from dask_em.execution.launchers.settings import OF_WORKERS, require_memory
@@ -28,7 +28,6 @@ from dask_em.execution.launchers.walltime import lifetime_of, seconds_of
 __all__ = ["Jobs"]
 
 LOGS = "dask-em-jobs"  # the folder of jobs' logs: visible from everywhere where the working directory is
-FOLDERS = ("log_directory", "shared_temp_directory")
 # A nanny whose worker was killed starts it again within seconds, or half a minute where Python loads slowly: a job that
 # is thrown away before that has to wait in the queue again.
 LOST = "30s"
@@ -37,7 +36,6 @@ HEALING = {"interval": "5s"}
 # A pass ends with few tasks, and begins with many: nobody is sent away who is needed again in a minute.
 SLOW = {"interval": "30s", "wait_count": 20, "target_duration": "5m"}
 NOT_OF_A_JOB = {*signature(JobQueueCluster.__init__).parameters} - {"config_name", "interface", "protocol", "security"}
-MADE_FOR_THE_FIT = {"ca_file": "CA_FILE", "cert": "CERT", "key": "KEY"}
 
 
 class Jobs(Launcher):
@@ -56,10 +54,15 @@ class Jobs(Launcher):
         settings = self.settings
         require_memory(settings.memory_limit)
         self._require_commands()
-        options = {**_options(settings), "security": self.security}
+        options = _options(settings)
         self._job(options)  # what the library refuses, it refuses before anything runs
         folder = _made(Path(options["log_directory"]))
-        with dask.config.set({"distributed.deploy.lost-worker-timeout": LOST}), self._cluster(options) as cluster:
+        patience = {"distributed.deploy.lost-worker-timeout": LOST}
+        with (
+            dask.config.set(patience),
+            lent(self.security, folder) as security,
+            self._cluster(options | {"security": security}) as cluster,
+        ):
             self._attendance = Attendance(cluster, self._queue, folder)
             most = settings.workers or 1
             least = min(settings.least_workers or most, most)
@@ -77,7 +80,7 @@ class Jobs(Launcher):
 
     def script(self) -> str:
         settings = self.settings
-        security = _shown() if settings.security == "tls" else self.security
+        security = SHOWN if settings.security == "tls" else self.security
         options = {**_options(settings), "security": security, "protocol": "tls://" if security else None}
         text: str = self._job(options).job_script()
         return text
@@ -113,7 +116,6 @@ def _options(settings: ClusterSettings) -> dict[str, Any]:
         "processes": 1,  # of two, one that is lost would not be replaced
         "interface": settings.interface,
         "log_directory": LOGS,
-        "shared_temp_directory": LOGS,
         "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
         "worker_extra_args": [
             *("--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{spread}s"),
@@ -129,13 +131,13 @@ def _options(settings: ClusterSettings) -> dict[str, Any]:
     scheduler = told["scheduler_options"]
     if not (told["interface"] or site.get("interface") or {"host", "interface"} & {*scheduler}):
         told["scheduler_options"] = {**scheduler, "host": get_ip()}  # type: ignore[no-untyped-call]  # distributed's own
-    folders = {name: str(Path(told[name]).expanduser().absolute()) for name in FOLDERS}
-    return {name: value for name, value in {**told, **folders}.items() if value is not None}
+    told["log_directory"] = str(Path(told["log_directory"]).expanduser().absolute())
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _adds(name: str, value: Any) -> bool:
     """Say whether the site's word joins or replaces ours, where the user's settings say nothing."""
-    return isinstance(value, list | dict) or name in {*FOLDERS, "disk"}
+    return isinstance(value, list | dict) or name in {"log_directory", "disk"}
 
 
 def _joined(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,12 +166,6 @@ def _made(folder: Path) -> Path:
             "can be written to and that jobs see, or name one: cluster.kwargs.log_directory"
         ) from error
     return folder
-
-
-def _shown() -> Security:
-    """Return what stands in a job script for certificates that are made when the fit begins."""
-    names = {f"tls_worker_{part}": MADE_FOR_THE_FIT[part] for part in ("cert", "key")}
-    return Security(require_encryption=True, tls_ca_file=MADE_FOR_THE_FIT["ca_file"], **names)  # type: ignore[no-untyped-call]  # as above
 
 
 @contextmanager
