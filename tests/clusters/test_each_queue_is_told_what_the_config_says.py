@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import dask
 import pytest
-from dask_jobqueue.core import JobQueueCluster
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -16,6 +17,7 @@ from dask_em.cli.app import app
 from dask_em.errors import InputError
 from dask_em.execution.cluster import ClusterSettings, job_script
 from dask_em.execution.kinds import misfit
+from dask_em.execution.launchers.jobqueue import JobQueueCluster
 from dask_em.execution.launchers.queues import QUEUES
 from dask_em.execution.launchers.walltime import lifetime_of, seconds_of, told_in_hours, told_in_minutes
 
@@ -42,6 +44,12 @@ LINES = {
         "periodic_remove = (JobStatus == 2) && (time() - EnteredCurrentStatus > 95400)",
     ],
 }
+LOADED = """
+import signal
+before = signal.getsignal(signal.SIGINT)
+import dask_em.execution.launchers.jobs
+print(signal.getsignal(signal.SIGINT) is before)
+"""
 OF_ALL = [
     "distributed.cli.dask_worker SCHEDULER --name dask-em-0 --nthreads 2 --memory-limit 4.00GiB --nanny",
     "--death-timeout 60",
@@ -115,6 +123,11 @@ def test_with_a_lifetime_that_ends_before_the_walltime(walltime: int) -> None:
 def test_and_no_walltime_that_is_none(wrong: str) -> None:
     with pytest.raises(InputError, match=f"cluster.walltime is '{wrong}'; give hours, minutes and seconds"):
         seconds_of(wrong)
+
+
+def test_and_ctrl_c_is_left_as_it_is() -> None:
+    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "True\n"
 
 
 def test_as_a_plan_shows() -> None:

@@ -31,7 +31,7 @@ def test_where_it_is_stopped(slurm: Slurm, number: signal.Signals, status: int, 
         assert slurm.jobs("running")
         fit.send_signal(number)
         _, errors = fit.communicate(timeout=TIMEOUT)
-    assert fit.returncode == status
+    assert fit.returncode == status, errors
     assert errors.endswith(said)
     assert "Traceback" not in errors
     until(lambda: not slurm.jobs(), "the queue is empty", TIMEOUT)

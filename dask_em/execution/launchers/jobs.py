@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import dask
-from dask_jobqueue.core import JobQueueCluster
 from distributed.utils import get_ip, get_ip_interface
 
 from dask_em.errors import InputError
@@ -19,6 +18,7 @@ from dask_em.execution.kinds import ClusterSettings
 from dask_em.execution.launchers import Launcher
 from dask_em.execution.launchers.attendance import Attendance
 from dask_em.execution.launchers.certificates import SHOWN, lent
+from dask_em.execution.launchers.jobqueue import JobQueueCluster
 from dask_em.execution.launchers.queues import QUEUES
 from dask_em.execution.launchers.security import security_of
 from dask_em.execution.launchers.settings import OF_WORKERS, require_memory

@@ -9,14 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dask_jobqueue.htcondor import HTCondorCluster
-from dask_jobqueue.lsf import LSFCluster
-from dask_jobqueue.oar import OARCluster
-from dask_jobqueue.pbs import PBSCluster
-from dask_jobqueue.sge import SGECluster
-from dask_jobqueue.slurm import SLURMCluster
-
 from dask_em.execution.kinds import ClusterSettings
+from dask_em.execution.launchers.jobqueue import (
+    HTCondorCluster,
+    LSFCluster,
+    OARCluster,
+    PBSCluster,
+    SGECluster,
+    SLURMCluster,
+)
 from dask_em.execution.launchers.walltime import told_in_hours, told_in_minutes
 
 __all__ = ["QUEUES", "Queue", "number_of"]
