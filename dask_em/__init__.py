@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dask_em.estimators import GaussianMixture, GaussianMixtureSearch, MultivariateNormal, load, select, spool
+    from dask_em.execution.cluster import cluster
     from dask_em.plan import Plan
     from dask_em.storage import Atom, Source, open_source
 
@@ -21,6 +22,7 @@ _HOMES = {  # public names in the order of the pipeline; lazy, so that a worker 
     "open_source": "dask_em.storage",
     "spool": "dask_em.estimators",
     "Plan": "dask_em.plan",
+    "cluster": "dask_em.execution.cluster",
     "GaussianMixture": "dask_em.estimators",
     "GaussianMixtureSearch": "dask_em.estimators",
     "select": "dask_em.estimators",
@@ -33,6 +35,7 @@ __all__ = [  # noqa: RUF022  # in the order of the pipeline
     "open_source",
     "spool",
     "Plan",
+    "cluster",
     "GaussianMixture",
     "GaussianMixtureSearch",
     "select",

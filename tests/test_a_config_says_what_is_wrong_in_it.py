@@ -50,7 +50,10 @@ def good(tmp_path: Path) -> Path:
         ("data.columns=[a, 1]", "data.columns.1 is 1; it must be text"),
         ("data.columns=a", "data.columns is 'a'; it must be a list"),
         ("data.missing=ignore", "data.missing is 'ignore'; it must be 'error'"),
-        ("cluster.kind=cloud", "cluster.kind is 'cloud'; it must be 'none', 'threads', 'local' or 'address'"),
+        (
+            "cluster.kind=cloud",
+            "cluster.kind is 'cloud'; it must be 'none', 'threads', 'local', 'address', 'slurm', 'pbs',",
+        ),
         ("cluster.workers=0", "cluster.workers is 0; it must be at least 1"),
         (
             "cluster.memory_limit=much",
@@ -68,13 +71,32 @@ def good(tmp_path: Path) -> Path:
         ("output.log=xml", "output.log is 'xml'; it must be 'text' or 'json'"),
         (
             "output.performance_report=true",
-            "output.performance_report is a Dask cluster's own account, and cluster.kind is threads; write kind: local",
+            "output.performance_report is a Dask cluster's own account, and cluster.kind is threads; write another",
         ),
         (
             "cluster.address=tcp://there:1",
-            "cluster.address is given, but cluster.kind is threads; write kind: address to use it",
+            "cluster.address is given, but cluster.kind is threads; write kind: address or gateway to use it",
         ),
         ("cluster.kind=address", "cluster.address is missing; kind: address needs one, such as tcp://127.0.0.1:8786"),
+        (
+            "cluster.scheduler_file=scheduler.json",
+            "cluster.scheduler_file is given, but cluster.kind is threads; write kind: address to use it",
+        ),
+        ("cluster={kind: slurm, workers: 2}", "cluster.memory_limit is missing; kind: slurm needs it, of each worker"),
+        (
+            "cluster={kind: address, address: 'tcp://there:1', scheduler_file: scheduler.json}",
+            "cluster.address and cluster.scheduler_file are both given; leave one of them out",
+        ),
+        ("cluster={kind: custom}", "cluster.class is missing; kind: custom needs it, such as coiled:Cluster"),
+        ("cluster={kind: custom, class: nonsense}", "cluster.class is 'nonsense'; it must be module:Class, such as"),
+        ("cluster.walltime=4h", "cluster.walltime is '4h'; it must be HH:MM:SS, such as 04:00:00"),
+        ("cluster.hosts=[one]", "cluster.hosts is"),
+        ("cluster.security=ssl", "cluster.security is 'ssl'; it must be 'tls'"),
+        (
+            "cluster.security={ca_file: ca.pem, key: key.pem}",
+            "cluster.security.cert is missing; give the path of the certificate",
+        ),
+        ("cluster.kwargs=secret", "cluster.kwargs must be a section of keys"),
         ("data.storage_options=secret", "data.storage_options must be a section of keys"),
         ("model.components", "is no override; write it as section.key=value, such as fit.seed=1"),
         ("seed=1", "is no override; write it as section.key=value, such as fit.seed=1"),

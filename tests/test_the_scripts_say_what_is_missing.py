@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 BASH = shutil.which("bash")
 OLD = "#!/bin/sh\nexit 1\n"  # whatever it is asked, as a Python before 3.11 is asked for its version
+SCRIPTS = ["fit", "test", "check", "laws", "slurm_allocation.sh", "slurm_jobqueue.sh", "pbs_jobqueue.sh"]
 WITHOUT_VENV = '#!/bin/sh\ncase "$2" in *ensurepip*) exit 1 ;; esac\nexit 0\n'
 
 
@@ -36,7 +37,7 @@ def said(clone, script="fit", python=None):
     return done.stderr
 
 
-@pytest.mark.parametrize("script", ["fit", "test", "check", "laws"])
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_when_there_is_no_python(clone, script):
     assert said(clone, script).startswith("dask-em needs Python 3.11 or newer, which was not found here as python3: ")
 

@@ -27,7 +27,7 @@ from dask_em.errors import InputError
 from dask_em.estimators import GaussianMixture, GaussianMixtureSearch
 from dask_em.report import HistoryTable, Member, Selection, log_likelihood_picture
 from dask_em.storage import Source
-from dask_em.storage.secrets import HIDDEN, without_credentials
+from dask_em.storage.secrets import HIDDEN, holds_secrets, without_credentials
 
 __all__ = ["fit"]
 
@@ -137,9 +137,9 @@ def _tell_end(end: BaseException, checkpoints: Checkpoints, line: str, logger: L
 
 
 def _told(override: str) -> str:
-    """Return an override as a log may repeat it: the options of a file system may be secrets."""
+    """Return an override as a log may repeat it: some options may be secrets."""
     path, _, _ = override.partition("=")
-    return f"{path}={HIDDEN}" if "storage_options" in path else without_credentials(override)
+    return f"{path}={HIDDEN}" if holds_secrets(path) else without_credentials(override)
 
 
 def _where(run: RunDirectory, chosen: bool) -> str:

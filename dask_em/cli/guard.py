@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import signal
 import tempfile
 import traceback
@@ -27,6 +28,7 @@ __all__ = [
     "guarded",
     "say",
     "stopped_by",
+    "telling",
     "terminable",
 ]
 
@@ -67,6 +69,27 @@ def terminable() -> Iterator[None]:
 def say(text: str) -> None:
     """Write a line for people to standard error; standard output is for results."""
     typer.echo(text, err=True)
+
+
+class _Aloud(logging.Handler):
+    def __init__(self, event: str) -> None:
+        super().__init__()
+        self._event = event
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "event", None) == self._event:
+            say(record.getMessage())
+
+
+@contextmanager
+def telling(event: str) -> Iterator[None]:
+    """Tell people what is logged of an event, too."""
+    logger, aloud = logging.getLogger("dask_em"), _Aloud(event)
+    logger.addHandler(aloud)
+    try:
+        yield
+    finally:
+        logger.removeHandler(aloud)
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:

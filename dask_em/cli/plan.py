@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dask_em.cli.settings import estimator_of, found_of, kept_of, mixture_of, source_of, threads_of
+from dask_em.cli.settings import estimator_of, found_of, job_script_of, kept_of, mixture_of, source_of, threads_of
 from dask_em.config import load_config
 from dask_em.estimators.planning import forecast
 
@@ -24,9 +24,15 @@ def plan(
     trial: Annotated[
         bool, typer.Option(help="Foretell the seconds of a pass from a short trial on this machine.")
     ] = True,
+    job_script: Annotated[
+        bool, typer.Option("--job-script", help="Show the job script that a fit would submit, and nothing else.")
+    ] = False,
 ) -> None:
     """Tell what one pass of the fit in CONFIG reads, computes, holds in memory and takes."""
     settings = load_config(config, overrides or [])
+    if job_script:
+        typer.echo(job_script_of(settings.cluster))
+        return
     threads, source = threads_of(settings.cluster), source_of(settings.data)
     found = found_of(settings.data, source)
     if settings.data.spool and found is None:

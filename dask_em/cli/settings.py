@@ -9,16 +9,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dask_em.config import Cluster, Config, Data
+from dask_em.cli.guard import telling
+from dask_em.config import Cluster, Config, Data, Security
 from dask_em.estimators import GaussianMixture, GaussianMixtureSearch
 from dask_em.estimators.spooling import find_spooled, spooled
-from dask_em.execution import ClusterSettings, bytes_to_keep, connect, cores, memory_for_rows, performance_report
+from dask_em.execution import (
+    ClusterSettings,
+    bytes_to_keep,
+    connect,
+    cores,
+    job_script,
+    memory_for_rows,
+    performance_report,
+)
+from dask_em.execution.kinds import KINDS
 from dask_em.storage import Source, open_source
 
 __all__ = [
     "client_of",
     "estimator_of",
     "found_of",
+    "job_script_of",
     "kept_of",
     "mixture_of",
     "performance_of",
@@ -100,8 +111,8 @@ class WorkerThreads:
 
 
 def threads_of(cluster: Cluster) -> WorkerThreads:
-    """Return the worker threads that a config asks for; one a core where it does not say."""
-    if cluster.kind != "local":
+    """Return the worker threads that a config asks for; one a core of this machine where it does not say."""
+    if KINDS[cluster.kind].launcher is None or (cluster.kind != "local" and cluster.workers is None):
         return WorkerThreads(cores())
     each = cluster.threads_per_worker
     number = (cluster.workers or max(1, cores() // each)) * each
@@ -113,23 +124,23 @@ def kept_of(cluster: Cluster) -> float | None:
     return bytes_to_keep(_settings(cluster))
 
 
+def job_script_of(cluster: Cluster) -> str:
+    """Return the job script that a config would submit."""
+    return job_script(_settings(cluster))
+
+
 def _settings(cluster: Cluster) -> ClusterSettings:
-    return ClusterSettings(
-        kind=cluster.kind,
-        workers=cluster.workers,
-        threads_per_worker=cluster.threads_per_worker,
-        memory_limit=cluster.memory_limit,
-        address=cluster.address,
-        resident=cluster.resident,
-        patience=cluster.patience,
-    )
+    told: dict[str, Any] = {
+        name: value.model_dump() if isinstance(value, Security) else value for name, value in cluster
+    }
+    return ClusterSettings(**told)
 
 
 @contextmanager
 def client_of(cluster: Cluster) -> Iterator[Any]:
     """Give the client of the cluster that a config describes; None for the threads of this process."""
     with ExitStack() as stack:
-        with _deaf_to_interrupts() if cluster.kind == "local" else nullcontext():
+        with _deaf_to_interrupts() if cluster.kind == "local" else nullcontext(), telling("waiting"):
             client = stack.enter_context(connect(_settings(cluster)))
         yield client
 

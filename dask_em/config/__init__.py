@@ -1,6 +1,18 @@
 """The typed tree behind the YAML: data, model, fit, cluster, output; what is wrong in it, a sentence each."""
 
+from dask_em.config.places import Cluster, Security
 from dask_em.config.reading import dump_config, json_schema, load_config
-from dask_em.config.tree import Cluster, Config, Data, Fit, Model, Output
+from dask_em.config.tree import Config, Data, Fit, Model, Output
 
-__all__ = ["Cluster", "Config", "Data", "Fit", "Model", "Output", "dump_config", "json_schema", "load_config"]
+__all__ = [
+    "Cluster",
+    "Config",
+    "Data",
+    "Fit",
+    "Model",
+    "Output",
+    "Security",
+    "dump_config",
+    "json_schema",
+    "load_config",
+]

@@ -13,9 +13,10 @@ import yaml
 from pydantic import ValidationError
 
 from dask_em.config.sentences import sentence
-from dask_em.config.tree import ONE, SEVERAL, Config, keys
+from dask_em.config.tree import Config, keys
+from dask_em.config.words import ONE, SEVERAL
 from dask_em.errors import ConfigError
-from dask_em.storage.secrets import without_credentials, without_secrets
+from dask_em.storage.secrets import holds_secrets, without_credentials, without_secrets
 
 __all__ = ["dump_config", "json_schema", "load_config"]
 
@@ -44,12 +45,13 @@ def _place(parts: tuple[int | str, ...]) -> str:
 
 def dump_config(config: Config) -> str:
     """Return a config as YAML, complete, with absolute paths and without secrets."""
-    tree = config.model_dump(mode="json")
+    tree = config.model_dump(mode="json", by_alias=True)
     tree["data"]["source"] = _absolute(without_credentials(tree["data"]["source"]))
     tree["data"]["storage_options"] = without_secrets(config.data.storage_options)
     tree["output"]["directory"] = _absolute(tree["output"]["directory"])
     if tree["data"]["spool"]:
         tree["data"]["spool"] = _absolute(without_credentials(tree["data"]["spool"]))
+    tree["cluster"]["kwargs"] = without_secrets(config.cluster.kwargs)
     if tree["cluster"]["address"]:
         tree["cluster"]["address"] = without_credentials(tree["cluster"]["address"])
     return str(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
@@ -110,9 +112,9 @@ def _parse(text: str, place: str) -> Any:
 def _override(tree: dict[str, Any], override: str) -> tuple[str, str]:
     """Put an override into the tree; return its path, and how messages name it: without the value of an option."""
     path, equals, text = (part.strip() for part in override.partition("="))
-    place = f"--set {path if 'storage_options' in path else override}"
+    place = f"--set {path if holds_secrets(path) else override}"
     *parents, key = path.split(".")
-    if not equals or not parents or not key:
+    if not equals or not key or not (parents or key in Config.model_fields):
         raise ConfigError(f"{place} is no override; write it as section.key=value, such as fit.seed=1")
     for parent in parents:
         if tree.get(parent) is None:

@@ -8,14 +8,20 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from pydantic import BaseModel
+
+from dask_em.config.places import Security
 from dask_em.config.tree import COMING, SECTIONS, Config, keys
 from dask_em.errors import did_you_mean
+from dask_em.storage.secrets import holds_secrets
 
 __all__ = ["sentence"]
 
 _COMING_VALUES = {
     "data.missing": ("drop", "marginalize"),
 }
+_PARTS: dict[str, type[BaseModel]] = {**SECTIONS, "cluster.security": Security}
+_FORMS = {"cluster.class": "module:Class, such as coiled:Cluster", "cluster.walltime": "HH:MM:SS, such as 04:00:00"}
 _SIZES = {"cluster.memory_limit", "cluster.resident"}
 _ALLOWED = {
     "bool_type": "true or false",
@@ -42,6 +48,8 @@ def sentence(path: str, fault: Mapping[str, Any], file: str, places: Mapping[str
     """Return what is wrong at a key, and where: in the file, or in the override that ``places`` names."""
     place = next((told for at, told in places.items() if f"{path}.".startswith(f"{at}.")), file)
     kind, value = fault["type"], fault["input"]
+    if kind == "string_pattern_mismatch" and path in _FORMS:
+        return f"{place}: {path} is {_shown(value)}; it must be {_FORMS[path]}"
     if kind == "string_type" and path in _SIZES:  # 0 is no text, and text alone is no size
         kind = "string_pattern_mismatch"
     if kind == "extra_forbidden":
@@ -54,7 +62,7 @@ def sentence(path: str, fault: Mapping[str, Any], file: str, places: Mapping[str
     allowed = (
         _ALLOWED[kind].format_map(fault.get("ctx", {})).replace("False", "false") if kind in _ALLOWED else fault["msg"]
     )
-    if path.startswith("data.storage_options"):  # whose values no message may repeat
+    if holds_secrets(path):  # whose values no message may repeat
         return f"{place}: {path} must be {allowed}"
     if _is_coming(path, value):
         return f"{place}: {path} is {_shown(value)}, which this version of dask_em cannot do yet; it must be {allowed}"
@@ -63,8 +71,8 @@ def sentence(path: str, fault: Mapping[str, Any], file: str, places: Mapping[str
 
 def _meaning(path: str) -> str:
     """Return the first clause of what a key or section stands for."""
-    section, _, key = path.partition(".")
-    told = SECTIONS[section].model_fields[key].description if key else SECTIONS[section].__doc__
+    section, _, key = path.rpartition(".")
+    told = _PARTS[path].__doc__ if path in _PARTS else _PARTS[section].model_fields[key].description
     clause = re.split(r"[.:] ?", told or "")[0]
     return clause[0].lower() + clause[1:]
 

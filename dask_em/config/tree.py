@@ -8,42 +8,30 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, model_validator
 
+from dask_em.config.places import Cluster
+from dask_em.config.words import ONE, SEVERAL, STRICT, Count, Text, several
 from dask_em.storage.secrets import HIDDEN, without_credentials
 
-__all__ = ["COMING", "ONE", "SECTIONS", "SEVERAL", "Cluster", "Config", "Data", "Fit", "Model", "Output", "keys"]
+__all__ = ["COMING", "SECTIONS", "Config", "Data", "Fit", "Model", "Output", "keys"]
 
 COMING = "Not in this version."
-_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-Text = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=1)]
-Size = Annotated[str, Field(pattern=r"^([0-9]+(\.[0-9]+)? ?([kKMGT]i?)?B|auto)$")]
-
-
-ONE, SEVERAL = "one", "several"
-
-
-def _several(value: object) -> str:
-    return SEVERAL if isinstance(value, list | tuple) else ONE
-
-
 Kind = Literal["full", "tied", "diag", "spherical"]
 Counts = Annotated[
     Annotated[Count, Tag(ONE)] | Annotated[tuple[Count, ...], Field(min_length=1, strict=False), Tag(SEVERAL)],
-    Discriminator(_several),
+    Discriminator(several),
 ]
 Kinds = Annotated[
     Annotated[Kind, Tag(ONE)] | Annotated[tuple[Kind, ...], Field(min_length=1, strict=False), Tag(SEVERAL)],
-    Discriminator(_several),
+    Discriminator(several),
 ]
 
 
 class Data(BaseModel):
     """Which rows to fit."""
 
-    model_config = _STRICT
+    model_config = STRICT
     source: Text = Field(
         description="A path, a glob, a URL or an example (example:photo-patches). "
         "Relative paths start at the directory that the command is run in."
@@ -103,7 +91,7 @@ class Data(BaseModel):
 class Model(BaseModel):
     """What to fit."""
 
-    model_config = _STRICT
+    model_config = STRICT
     family: Literal["gaussian"] = Field("gaussian", description="The distribution of each component.")
     components: Counts = Field(
         description="The number of components; a list: one is chosen, all are fitted in the same passes."
@@ -128,7 +116,7 @@ class Model(BaseModel):
 class Fit(BaseModel):
     """Where to start and when to stop."""
 
-    model_config = _STRICT
+    model_config = STRICT
     start: Literal["kmeans", "k-means++", "random", "random_from_data", "k-means||"] = Field(
         "kmeans",
         description="How the first parameters are found, on a uniform sample of the rows; k-means|| takes six more "
@@ -176,43 +164,10 @@ class Fit(BaseModel):
         return self
 
 
-class Cluster(BaseModel):
-    """Where to compute."""
-
-    model_config = _STRICT
-    kind: Literal["none", "threads", "local", "address"] = Field(
-        "threads",
-        description="none or threads: the threads of this process, one per core; local: Dask workers started on this "
-        "machine; address: a Dask scheduler that runs already.",
-    )
-    workers: Count | None = Field(None, description="Processes to start (local); null: one per core.")
-    threads_per_worker: Count = Field(1, description="Threads of each process (local).")
-    memory_limit: Size | None = Field(None, description="Memory of each process (local), such as 2GiB.")
-    address: Text | None = Field(None, description="The scheduler's address (address), such as tcp://host:8786.")
-    resident: Size | None = Field(
-        None,
-        description="Bytes of rows, over all workers, that stay in memory between passes, such as 4GiB or 0B; null: as "
-        "many as half of the free memory holds. The others are read again in each pass.",
-    )
-    patience: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Seconds after which a pass in which nothing moved is tried again; null: 300."
-    )
-
-    @model_validator(mode="after")
-    def _address_fits_kind(self) -> Self:
-        if self.kind == "address" and self.address is None:
-            raise ValueError("cluster.address is missing; kind: address needs one, such as tcp://127.0.0.1:8786")
-        if self.kind != "address" and self.address is not None:
-            raise ValueError(
-                f"cluster.address is given, but cluster.kind is {self.kind}; write kind: address to use it"
-            )
-        return self
-
-
 class Output(BaseModel):
     """Where results go."""
 
-    model_config = _STRICT
+    model_config = STRICT
     directory: Text = Field(
         description="The run directory: config, model, history, picture and log. "
         "A relative one starts at the directory that the command is run in."
@@ -228,7 +183,7 @@ class Output(BaseModel):
 class Config(BaseModel):
     """What a config file says."""
 
-    model_config = _STRICT
+    model_config = STRICT
     data: Data
     model: Model
     fit: Fit = Field(default_factory=Fit)
@@ -246,7 +201,7 @@ class Config(BaseModel):
         if self.output.performance_report and self.cluster.kind in {"none", "threads"}:
             raise ValueError(
                 "output.performance_report is a Dask cluster's own account, and cluster.kind is "
-                f"{self.cluster.kind}; write kind: local or address, or leave the report out"
+                f"{self.cluster.kind}; write another kind, such as local, or leave the report out"
             )
         return self
 
@@ -256,4 +211,5 @@ SECTIONS: dict[str, type[BaseModel]] = {"data": Data, "model": Model, "fit": Fit
 
 def keys() -> dict[str, str]:
     """Return every key by its full path, with its last part."""
-    return {f"{name}.{key}": key for name, section in SECTIONS.items() for key in section.model_fields}
+    names = {name: [f.alias or key for key, f in section.model_fields.items()] for name, section in SECTIONS.items()}
+    return {f"{name}.{key}": key for name, section in names.items() for key in section}

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from dask_em.execution.blas import single_threaded_blas
 from dask_em.execution.environment import differences, environment
+from dask_em.execution.kinds import ClusterSettings
 from dask_em.execution.recognition import active_client, is_collection, require_client
 from dask_em.execution.threads import Threads, cores
 from dask_em.reduction import Reducer, Serial
 from dask_em.storage.blocks import Layout
 
 if TYPE_CHECKING:
-    from dask_em.execution.cluster import ClusterSettings, bytes_to_keep, connect, performance_report
+    from dask_em.execution.cluster import bytes_to_keep, connect, job_script, performance_report
     from dask_em.execution.collections import collection_source
     from dask_em.execution.counting import counted
     from dask_em.execution.dask_reducer import DaskReducer
@@ -35,6 +36,7 @@ __all__ = [
     "differences",
     "environment",
     "is_collection",
+    "job_script",
     "lazy_rows",
     "memory_for_rows",
     "memory_of_thread",
@@ -44,12 +46,12 @@ __all__ = [
 ]
 
 _HOMES = {  # lazy: Dask is loaded where it is used
-    "ClusterSettings": "cluster",
     "DaskReducer": "dask_reducer",
     "bytes_to_keep": "cluster",
     "collection_source": "collections",
     "connect": "cluster",
     "counted": "counting",
+    "job_script": "cluster",
     "lazy_rows": "lazy",
     "memory_here": "preferences",
     "memory_for_rows": "resident",

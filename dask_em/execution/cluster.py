@@ -1,65 +1,134 @@
-"""Where to compute: this process, workers on this machine, or a scheduler that runs already."""
+"""Where to compute: this process, or a cluster that is started or reached for the time of a fit."""
 
 from __future__ import annotations
 
-import socket
+import logging
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import dask
-from dask.utils import parse_bytes
-from distributed import Client, LocalCluster
+from distributed import Client
 from distributed import performance_report as distributed_report
-from distributed.comm.addressing import get_address_host_port
 
-from dask_em.errors import InputError
+from dask_em.errors import ClusterError, InputError, did_you_mean
 from dask_em.execution import preferences
-from dask_em.execution.resident import LEAST_MEMORY
-from dask_em.execution.threads import cores
+from dask_em.execution.kinds import KINDS, ClusterSettings, KindName, misfit
+from dask_em.execution.launchers import Launcher, launcher_of
 
-__all__ = ["ClusterSettings", "bytes_to_keep", "connect", "performance_report"]
+__all__ = ["ClusterSettings", "bytes_to_keep", "cluster", "connect", "job_script", "performance_report"]
 
-_OURS = {
-    # A LocalCluster throws a worker away for good where it happens to be starting again this long after an earlier
-    # death. Ours restarts its workers itself, always.
-    "distributed.deploy.lost-worker-timeout": "365 days",
-    # What does not fit is read again, which costs less than writing it to a disk and reading it from there.
-    "distributed.worker.memory.target": False,
-    "distributed.worker.memory.spill": False,
-}
+LOOK = 0.2  # seconds: how often it is looked for a worker
+TOLD_FIRST, TELL = 5.0, 60.0  # seconds: when it is told that none is there, and how often
+
+logger = logging.getLogger("dask_em")
 
 
-@dataclass(frozen=True)
-class ClusterSettings:
-    """Where to compute."""
+@contextmanager
+def cluster(kind: KindName = "local", **settings: Any) -> Iterator[Client | None]:
+    """Start or reach a cluster; fits inside the block compute there. At the end of the block it is taken down.
 
-    kind: Literal["none", "threads", "local", "address"] = "threads"
-    workers: int | None = None  # processes of a local cluster; None: one a core
-    threads_per_worker: int = 1
-    memory_limit: str | None = None  # of each process, such as "2GiB"; None: its share of the machine's memory
-    address: str | None = None  # of the scheduler that runs already
-    timeout: float = 30.0  # seconds to wait for it to answer
-    resident: str | None = None  # bytes of rows that may stay in memory between passes; None: half of what is free
-    patience: float | None = None  # seconds after which a pass that stands still is tried again; None: 300
+    Parameters
+    ----------
+    kind : {"local", "address", "slurm", "pbs", "mpi", "ssh", ...}
+        One of the kinds that a config's ``cluster.kind`` knows.
+    **settings
+        The other keys of a config's section ``cluster``, such as ``workers=4, memory_limit="8GiB"``; ``class_`` for
+        its ``class``.
+
+    Yields
+    ------
+    distributed.Client or None
+        The active client; None for the kinds "none" and "threads".
+
+    Raises
+    ------
+    InputError
+        A setting is unknown or does not fit the kind, a library is missing, nobody answers, or no worker came.
+    """
+    known = [each.name for each in fields(ClusterSettings)]
+    for name in settings:
+        if name not in known:
+            raise InputError(f"cluster() knows no {name!r}.{did_you_mean(name, known)}")
+    if kind not in KINDS:
+        raise InputError(f"there is no kind {kind!r} of clusters.{did_you_mean(kind, KINDS)}")
+    with connect(ClusterSettings(kind, **settings)) as client, client.as_current() if client else nullcontext():
+        yield client
 
 
 @contextmanager
 def connect(settings: ClusterSettings) -> Iterator[Client | None]:
     """Give a client of the cluster that the settings ask for, or None to compute in this process.
 
-    Workers started here are processes of this machine, and nothing but this machine can reach them.
+    Raises
+    ------
+    InputError
+        The settings do not fit the kind, nobody answers, or the workers cannot be started.
+    ClusterError
+        No worker came in time.
+    """
+    wrong = misfit(settings.kind, _given(settings))
+    if wrong:
+        raise InputError(wrong)
+    launcher = launcher_of(settings)
+    with _wishes(settings):
+        if launcher is None:
+            yield None
+            return
+        with launcher.launched() as where, _client(where, launcher) as client:
+            if launcher.waits:
+                _await_worker(client, launcher)
+            yield client
+
+
+def _given(settings: ClusterSettings) -> set[str]:
+    """Return the names of the keys that say something, as a config names them."""
+    values = {each.name.rstrip("_"): getattr(settings, each.name) for each in fields(settings)}
+    return {name for name, value in values.items() if value is not None and value != {}}
+
+
+def _client(where: Any, launcher: Launcher) -> Any:
+    return Client(where, timeout=launcher.timeout, set_as_default=False)  # type: ignore[no-untyped-call]  # distributed's own
+
+
+def _await_worker(client: Any, launcher: Launcher) -> None:
+    """Return when the first worker is there: the others join while it computes."""
+    began = time.monotonic()
+    tell = began + TOLD_FIRST
+    while not client.scheduler_info(n_workers=1)["workers"]:
+        launcher.check()
+        now = time.monotonic()
+        if now - began >= launcher.timeout:
+            said = launcher.progress()
+            raise ClusterError(
+                f"no worker of cluster.kind {launcher.settings.kind} came within {launcher.timeout:g} seconds"
+                f"{f': {said}' if said else ''}. Mend that, or wait longer (cluster.timeout)"
+            )
+        if now >= tell:
+            tell = now + TELL
+            logger.warning("waiting for a first worker. %s", launcher.progress(), extra={"event": "waiting"})
+        time.sleep(LOOK)
+
+
+def job_script(settings: ClusterSettings) -> str:
+    """Return the job script that the settings would submit, starting nothing.
 
     Raises
     ------
     InputError
-        Nobody answers at the address, the workers cannot be started, or their memory limit is too low to live with.
+        The settings do not fit the kind, or it submits no jobs.
     """
-    with _wishes(settings), _reached(settings) as client:
-        yield client
+    wrong = misfit(settings.kind, _given(settings))
+    if wrong:
+        raise InputError(wrong)
+    launcher = launcher_of(settings)
+    if launcher is None:
+        raise InputError(f"cluster.kind {settings.kind} starts nothing; --job-script is for job queues, such as slurm")
+    return launcher.script()
 
 
 def bytes_to_keep(settings: ClusterSettings) -> float | None:
@@ -75,19 +144,6 @@ def _wishes(settings: ClusterSettings) -> Any:
 
 
 @contextmanager
-def _reached(settings: ClusterSettings) -> Iterator[Client | None]:
-    if settings.kind == "local":
-        _require_memory(settings.memory_limit)
-        with dask.config.set(_OURS), _local(settings) as cluster, _client(cluster, settings) as client:
-            yield client
-    elif settings.kind == "address":
-        with _answering(settings) as client:
-            yield client
-    else:
-        yield None
-
-
-@contextmanager
 def performance_report(client: Client, page: Path) -> Iterator[None]:
     """Write the cluster's account of what it did meanwhile to an HTML page.
 
@@ -100,56 +156,3 @@ def performance_report(client: Client, page: Path) -> Iterator[None]:
         raise InputError("the performance report is drawn by bokeh, which is not installed: pip install bokeh")
     with client.as_current(), distributed_report(filename=str(page)):  # type: ignore[no-untyped-call]  # as above
         yield
-
-
-def _require_memory(limit: str | None) -> None:
-    if limit is None or limit == "auto":
-        return
-    try:
-        size = parse_bytes(limit)
-    except ValueError as error:
-        raise InputError(f"cluster.memory_limit is {limit!r}; give a size such as 2GiB or 600MB") from error
-    if size < LEAST_MEMORY:
-        raise InputError(
-            f"cluster.memory_limit is {limit}, and a worker needs at least {LEAST_MEMORY // 10**6}MB for itself before "
-            "it holds a row; give each more, have fewer (cluster.workers), or leave it out"
-        )
-
-
-def _local(settings: ClusterSettings) -> Any:
-    try:
-        return LocalCluster(  # type: ignore[no-untyped-call]  # distributed's own
-            n_workers=settings.workers or max(1, cores() // settings.threads_per_worker),
-            threads_per_worker=settings.threads_per_worker,
-            processes=True,
-            memory_limit=settings.memory_limit or "auto",
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            worker_dashboard_address="127.0.0.1:0",
-        )
-    except (RuntimeError, OSError, ValueError) as error:
-        raise InputError(
-            f"the local workers could not be started: {' '.join(str(error).split())}. "
-            "Ask for fewer (cluster.workers) or compute in this process (cluster.kind: threads)"
-        ) from error
-
-
-def _client(cluster: Any, settings: ClusterSettings) -> Any:
-    return Client(cluster, timeout=settings.timeout, set_as_default=False)  # type: ignore[no-untyped-call]  # as above
-
-
-def _answering(settings: ClusterSettings) -> Any:
-    if settings.address is None:
-        raise InputError("kind 'address' needs the scheduler's address, such as tcp://127.0.0.1:8786")
-    try:
-        host, port = get_address_host_port(settings.address)
-        # knocked at first: a Client that finds nobody prints tracebacks when it is thrown away
-        with socket.create_connection((host, port), settings.timeout):
-            pass
-        return _client(settings.address, settings)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"no Dask scheduler answers at {settings.address} within {settings.timeout:g} seconds "
-            f"({' '.join(str(error).split()) or type(error).__name__}); start one with `dask scheduler` and write the "
-            "address that it prints"
-        ) from error

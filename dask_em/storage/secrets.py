@@ -6,10 +6,16 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["HIDDEN", "without_credentials", "without_secrets"]
+__all__ = ["HIDDEN", "holds_secrets", "without_credentials", "without_secrets"]
 
 HIDDEN = "***"
 PUBLIC = frozenset({"endpoint_url", "endpoint_override", "region", "region_name", "protocol", "scheme"})
+
+
+def holds_secrets(key: str) -> bool:
+    """Say whether the values of a config's key, given by its full path, may be secrets."""
+    secret = ("data.storage_options", "output.storage_options", "cluster.kwargs")
+    return key.startswith(secret) or any(each.startswith(f"{key}.") for each in secret)
 
 
 def without_credentials(url: str) -> str:

@@ -46,7 +46,10 @@ def test_nobody_at_an_address_is_told_in_a_sentence() -> None:
             connect(ClusterSettings("address", address=wrong, timeout=1)),
         ):
             pass
-    with pytest.raises(InputError, match="needs the scheduler's address"), connect(ClusterSettings("address")):
+    with (
+        pytest.raises(InputError, match="cluster.address is missing; kind: address"),
+        connect(ClusterSettings("address")),
+    ):
         pass
 
 
