@@ -12,7 +12,15 @@ from typing import Any
 from dask_em.config import Cluster, Config, Data, Security
 from dask_em.estimators import GaussianMixture, GaussianMixtureSearch
 from dask_em.estimators.spooling import find_spooled, spooled
-from dask_em.execution import ClusterSettings, bytes_to_keep, connect, cores, memory_for_rows, performance_report
+from dask_em.execution import (
+    ClusterSettings,
+    bytes_to_keep,
+    connect,
+    cores,
+    enlisted,
+    memory_for_rows,
+    performance_report,
+)
 from dask_em.execution.kinds import KINDS
 from dask_em.storage import Source, open_source
 
@@ -22,6 +30,7 @@ __all__ = [
     "found_of",
     "kept_of",
     "mixture_of",
+    "part_of",
     "performance_of",
     "source_of",
     "spooled_of",
@@ -102,10 +111,11 @@ class WorkerThreads:
 
 def threads_of(cluster: Cluster) -> WorkerThreads:
     """Return the worker threads that a config asks for; one a core of this machine where it does not say."""
-    if KINDS[cluster.kind].launcher is None or (cluster.kind != "local" and cluster.workers is None):
+    workers = len(cluster.hosts) - 1 if cluster.hosts else cluster.workers
+    if KINDS[cluster.kind].launcher is None or (cluster.kind != "local" and workers is None):
         return WorkerThreads(cores())
     each = cluster.threads_per_worker
-    number = (cluster.workers or max(1, cores() // each)) * each
+    number = (workers or max(1, cores() // each)) * each
     return WorkerThreads(number, memory_for_rows(cluster.memory_limit, each))
 
 
@@ -119,6 +129,11 @@ def _settings(cluster: Cluster) -> ClusterSettings:
         name: value.model_dump() if isinstance(value, Security) else value for name, value in cluster
     }
     return ClusterSettings(**told)
+
+
+def part_of(cluster: Cluster) -> AbstractContextManager[None]:
+    """Return a context in which this process drives; others that ``mpirun`` started end in it, having served."""
+    return enlisted(_settings(cluster))
 
 
 @contextmanager

@@ -1,13 +1,39 @@
-"""What every worker of ours is told, through Dask's own configuration."""
+"""What every worker of ours is told, through Dask's own configuration, and what it needs."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["OF_WORKERS"]
+from dask.utils import parse_bytes
+
+from dask_em.errors import InputError
+from dask_em.execution.resident import LEAST_MEMORY
+
+__all__ = ["OF_WORKERS", "require_memory"]
 
 OF_WORKERS: dict[str, Any] = {
     # What does not fit is read again, which costs less than writing it to a disk and reading it from there.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
 }
+
+
+def require_memory(limit: str | None) -> None:
+    """Refuse a worker that has no room for itself, or whose memory is no size.
+
+    Raises
+    ------
+    InputError
+        It is one of these.
+    """
+    if limit is None or limit == "auto":
+        return
+    try:
+        size = parse_bytes(limit)
+    except ValueError as error:
+        raise InputError(f"cluster.memory_limit is {limit!r}; give a size such as 2GiB or 600MB") from error
+    if size < LEAST_MEMORY:
+        raise InputError(
+            f"cluster.memory_limit is {limit}, and a worker needs at least {LEAST_MEMORY // 10**6}MB for itself before "
+            "it holds a row; give each more, have fewer (cluster.workers), or leave it out"
+        )
