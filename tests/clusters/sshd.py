@@ -25,6 +25,7 @@ PidFile {folder}/pid
 UsePAM no
 StrictModes no
 PasswordAuthentication no
+SetEnv PYTHONPATH={root}
 """
 
 
@@ -36,7 +37,7 @@ def sshd(folder: Path) -> Iterator[dict[str, Any]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    (folder / "config").write_text(SETTINGS.format(port=port, folder=folder))
+    (folder / "config").write_text(SETTINGS.format(port=port, folder=folder, root=Path(__file__).parents[2]))
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)  # where it is locked in before it lets anybody in
     with (folder / "log").open("w") as log:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from distributed import Security
-from distributed.comm.core import connect
 from distributed.comm.addressing import get_address_host_port
+from distributed.comm.core import connect
 from distributed.utils import LoopRunner
 
 from dask_em.errors import InputError

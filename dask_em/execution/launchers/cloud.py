@@ -35,6 +35,8 @@ class Kubernetes(Launcher):
     @contextmanager
     def launched(self) -> Iterator[Any]:
         with _refusals(self.settings):
+            # asked at first: a KubeCluster that finds nobody prints tracebacks when Python ends
+            import_module("kr8s").api().version()
             cluster = self._library.KubeCluster(**self.arguments())
         with cluster:
             _keep(cluster, self.settings)
@@ -155,14 +157,11 @@ def _keep(cluster: Any, settings: ClusterSettings) -> None:
     if most is None:
         return
     with _refusals(settings):
-        if least is not None and least < most:
-            pace = SLOW if settings.kind == "custom" else {}  # the others adapt themselves, at a pace of their own
-            cluster.adapt(minimum=least, maximum=most, **pace)
-        elif settings.kind == "custom":
-            cluster.scale(most)
-            cluster.adapt(minimum=most, maximum=most)
-        else:
-            cluster.scale(most)
+        cluster.scale(most)
+        if settings.kind == "custom":
+            cluster.adapt(minimum=least or most, maximum=most, **(SLOW if least else {}))
+        elif least is not None:  # they replace what is lost themselves, and adapt at a pace of their own
+            cluster.adapt(minimum=least, maximum=most)
 
 
 def _pod(settings: ClusterSettings) -> dict[str, str]:

@@ -79,12 +79,9 @@ def _read(given: Mapping[str, str]) -> Security:
                 f"cluster.security.{name} is {path}, which cannot be read: {error.strerror}; give the path of "
                 f"{FILES[name]}"
             ) from error
-    roles = {
-        f"tls_{role}_{part}": paths[part] for role in ("client", "scheduler", "worker") for part in ("cert", "key")
-    }
-    security = Security(require_encryption=True, tls_ca_file=paths["ca_file"], **roles)
+    security = of_files(paths)
     try:
-        security.get_connection_args("client")
+        known(security).get_connection_args("client")
     except OSError as error:  # ssl's own are such
         raise InputError(
             f"cluster.security cannot be used ({' '.join(str(error).split())}); give the PEM files of an authority, "
