@@ -106,10 +106,11 @@ class MPI(Launcher):
         arguments = self._arguments()
         if COMM_WORLD.Get_rank() == DRIVER:
             return bool(initialize(**arguments))
-        # They leave signals to the driver, which dismisses them, and messages to the fit's own log.
+        # They leave signals to the driver, which dismisses them, and words: what a task raises is told there. A worker
+        # that is dismissed while it reports to the scheduler would log that as an error.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        logging.getLogger("distributed").setLevel(logging.ERROR)
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
         try:
             return bool(initialize(**arguments))
         except Exception as error:  # whatever it is: the other ranks wait for this one, and would for ever
