@@ -16,15 +16,16 @@ import typer
 from rich.console import Console
 
 from dask_em import __version__
-from dask_em.cli.guard import say, stopped_by, terminable
+from dask_em.cli.guard import say, stopped_by, terminable, told_once
 from dask_em.cli.progress import Progress
 from dask_em.cli.run_directory import RunDirectory
-from dask_em.cli.settings import client_of, estimator_of, performance_of, source_of, spooled_of
+from dask_em.cli.settings import client_of, estimator_of, part_of, performance_of, source_of, spooled_of
 from dask_em.cli.summary import selection_of, summary_of
 from dask_em.config import Config, dump_config, load_config
 from dask_em.driver import Checkpoints, State
 from dask_em.errors import InputError
 from dask_em.estimators import GaussianMixture, GaussianMixtureSearch
+from dask_em.execution.ranks import command
 from dask_em.report import HistoryTable, Member, Selection, log_likelihood_picture
 from dask_em.storage import Source
 from dask_em.storage.secrets import HIDDEN, holds_secrets, without_credentials
@@ -42,12 +43,22 @@ def fit(
     ] = False,
 ) -> None:
     """Fit the model that CONFIG describes, into its run directory."""
-    settings = load_config(config, overrides or [])
+    with told_once(config, overrides or []):
+        settings = load_config(config, overrides or [])
+        part = part_of(settings.cluster)
+    equals = command() if settings.cluster.kind == "mpi" else []
+    sets = (word for each in overrides or [] for word in ("--set", _told(each)))
+    again = [*equals, _program(), "fit", str(config), *sets]
+    with part, terminable():
+        _fit(settings, config, again, resume)
+
+
+def _fit(settings: Config, config: Path, again: list[str], resume: bool) -> None:
+    """Fit into the run directory; tell where things are, or how to go on with ``again``."""
     source = source_of(settings.data)
     run = RunDirectory(Path(settings.output.directory).expanduser())
     checkpoints = Checkpoints(run.checkpoints, settings.fit.checkpoint_every)
-    again = [_program(), "fit", str(config), *(part for each in overrides or [] for part in ("--set", _told(each)))]
-    with terminable(), run.claimed(checkpoints, resume) as aside, run.logged(settings.output.log) as logger:
+    with run.claimed(checkpoints, resume) as aside, run.logged(settings.output.log) as logger:
         if aside is not None:
             _tell_moved(run, aside)
         logger.info("dask-em %s %s %s", __version__, "resumes" if resume else "fits", config, extra={"event": "begin"})

@@ -7,7 +7,7 @@ import logging
 import signal
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -15,7 +15,9 @@ from typing import Any
 
 import typer
 
+from dask_em.config import kind_named
 from dask_em.errors import ClusterError, InputError
+from dask_em.execution.ranks import speaks
 
 __all__ = [
     "CLUSTER_LOST",
@@ -30,6 +32,7 @@ __all__ = [
     "stopped_by",
     "telling",
     "terminable",
+    "told_once",
 ]
 
 DONE, FAULT, WRONG_INPUT, CLUSTER_LOST, STOPPED, TERMINATED = 0, 1, 2, 3, 130, 143
@@ -64,6 +67,17 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def told_once(config: Path, overrides: Sequence[str]) -> Iterator[None]:
+    """Leave it to one of the processes that ``mpirun`` started for one fit to tell what all of them find wrong."""
+    try:
+        yield
+    except InputError:
+        if not speaks() and kind_named(config, overrides) in {"mpi", None}:
+            raise typer.Exit(DONE) from None  # a failure would have mpirun end the one that tells, perhaps too early
+        raise
 
 
 def say(text: str) -> None:

@@ -18,6 +18,7 @@ from dask_em.execution import (
     bytes_to_keep,
     connect,
     cores,
+    enlisted,
     job_script,
     memory_for_rows,
     performance_report,
@@ -32,6 +33,7 @@ __all__ = [
     "job_script_of",
     "kept_of",
     "mixture_of",
+    "part_of",
     "performance_of",
     "source_of",
     "spooled_of",
@@ -112,10 +114,11 @@ class WorkerThreads:
 
 def threads_of(cluster: Cluster) -> WorkerThreads:
     """Return the worker threads that a config asks for; one a core of this machine where it does not say."""
-    if KINDS[cluster.kind].launcher is None or (cluster.kind != "local" and cluster.workers is None):
+    workers = len(cluster.hosts) - 1 if cluster.hosts else cluster.workers
+    if KINDS[cluster.kind].launcher is None or (cluster.kind != "local" and workers is None):
         return WorkerThreads(cores())
     each = cluster.threads_per_worker
-    number = (cluster.workers or max(1, cores() // each)) * each
+    number = (workers or max(1, cores() // each)) * each
     return WorkerThreads(number, memory_for_rows(cluster.memory_limit, each))
 
 
@@ -134,6 +137,11 @@ def _settings(cluster: Cluster) -> ClusterSettings:
         name: value.model_dump() if isinstance(value, Security) else value for name, value in cluster
     }
     return ClusterSettings(**told)
+
+
+def part_of(cluster: Cluster) -> AbstractContextManager[None]:
+    """Return a context in which this process drives; others that ``mpirun`` started end in it, having served."""
+    return enlisted(_settings(cluster))
 
 
 @contextmanager

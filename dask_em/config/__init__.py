@@ -1,7 +1,7 @@
 """The typed tree behind the YAML: data, model, fit, cluster, output; what is wrong in it, a sentence each."""
 
 from dask_em.config.places import Cluster, Security
-from dask_em.config.reading import dump_config, json_schema, load_config
+from dask_em.config.reading import dump_config, json_schema, kind_named, load_config
 from dask_em.config.tree import Config, Data, Fit, Model, Output
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "Security",
     "dump_config",
     "json_schema",
+    "kind_named",
     "load_config",
 ]

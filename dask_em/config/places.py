@@ -66,8 +66,8 @@ class Cluster(BaseModel):  # type: ignore[no-redef]  # "kwargs", of the plugin's
     )
     timeout: Annotated[float, Field(gt=0)] | None = Field(
         None,
-        description="Seconds to wait for the scheduler's answer and for the first worker; null: 30, and 3600 where "
-        "jobs wait in a queue.",
+        description="Seconds to wait for the scheduler's answer and for the first worker; null: 30, 600 where "
+        "machines may have to come first (kubernetes, gateway, custom), 3600 where jobs wait in a queue.",
     )
     resident: Size | None = Field(
         None,

@@ -18,7 +18,7 @@ from dask_em.config.words import ONE, SEVERAL
 from dask_em.errors import ConfigError
 from dask_em.storage.secrets import holds_secrets, without_credentials, without_secrets
 
-__all__ = ["dump_config", "json_schema", "load_config"]
+__all__ = ["dump_config", "json_schema", "kind_named", "load_config"]
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -37,6 +37,18 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         faults = {_place(fault["loc"]): fault for fault in error.errors(include_url=False)}
         deepest = [at for at in faults if not any(other.startswith(f"{at}.") for other in faults)]
         raise ConfigError("\n".join(sentence(at, faults[at], str(path), places) for at in deepest)) from None
+
+
+def kind_named(path: str | Path, overrides: Sequence[str] = ()) -> str | None:
+    """Return the kind of cluster that a config names, whatever else is wrong with it; None: it cannot be read."""
+    try:
+        tree = _read(Path(path))
+        for override in overrides:
+            _override(tree, override)
+    except ConfigError:
+        return None
+    cluster = tree.get("cluster")
+    return str(cluster.get("kind")) if isinstance(cluster, dict) else ""
 
 
 def _place(parts: tuple[int | str, ...]) -> str:

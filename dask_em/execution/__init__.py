@@ -16,7 +16,7 @@ from dask_em.reduction import Reducer, Serial
 from dask_em.storage.blocks import Layout
 
 if TYPE_CHECKING:
-    from dask_em.execution.cluster import bytes_to_keep, connect, job_script, performance_report
+    from dask_em.execution.cluster import bytes_to_keep, connect, enlisted, job_script, performance_report
     from dask_em.execution.collections import collection_source
     from dask_em.execution.counting import counted
     from dask_em.execution.dask_reducer import DaskReducer
@@ -34,6 +34,7 @@ __all__ = [
     "cores",
     "counted",
     "differences",
+    "enlisted",
     "environment",
     "is_collection",
     "job_script",
@@ -50,6 +51,7 @@ _HOMES = {  # lazy: Dask is loaded where it is used
     "bytes_to_keep": "cluster",
     "collection_source": "collections",
     "connect": "cluster",
+    "enlisted": "cluster",
     "counted": "counting",
     "job_script": "cluster",
     "lazy_rows": "lazy",

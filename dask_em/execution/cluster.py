@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +20,7 @@ from dask_em.execution import preferences
 from dask_em.execution.kinds import KINDS, ClusterSettings, KindName, misfit
 from dask_em.execution.launchers import Launcher, launcher_of
 
-__all__ = ["ClusterSettings", "bytes_to_keep", "cluster", "connect", "job_script", "performance_report"]
+__all__ = ["ClusterSettings", "bytes_to_keep", "cluster", "connect", "enlisted", "job_script", "performance_report"]
 
 LOOK = 0.2  # seconds: how often it is looked for a worker
 TOLD_FIRST, TELL = 5.0, 60.0  # seconds: when it is told that none is there, and how often
@@ -85,6 +85,18 @@ def connect(settings: ClusterSettings) -> Iterator[Client | None]:
             yield client
 
 
+def enlisted(settings: ClusterSettings) -> AbstractContextManager[None]:
+    """Return a context in which this process drives: where ``mpirun`` started several, the others serve it and end.
+
+    Raises
+    ------
+    InputError
+        A library is missing.
+    """
+    launcher = launcher_of(settings)
+    return nullcontext() if launcher is None else launcher.enlisted()
+
+
 def _given(settings: ClusterSettings) -> set[str]:
     """Return the names of the keys that say something, as a config names them."""
     values = {each.name.rstrip("_"): getattr(settings, each.name) for each in fields(settings)}
@@ -92,7 +104,9 @@ def _given(settings: ClusterSettings) -> set[str]:
 
 
 def _client(where: Any, launcher: Launcher) -> Any:
-    return Client(where, timeout=launcher.timeout, set_as_default=False)  # type: ignore[no-untyped-call]  # distributed's own
+    return Client(  # type: ignore[no-untyped-call]  # distributed's own
+        where, timeout=launcher.timeout, security=launcher.security, set_as_default=False
+    )
 
 
 def _await_worker(client: Any, launcher: Launcher) -> None:

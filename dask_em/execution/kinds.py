@@ -71,7 +71,7 @@ KINDS: dict[str, Kind] = {
     "lsf": _jobs("LSF"),
     "htcondor": _jobs("HTCondor", lacks="queue"),
     "oar": _jobs("OAR"),
-    "mpi": Kind("the ranks of mpirun", "mpi:MPI", frozenset({"interface", "kwargs"}), (), "mpi"),
+    "mpi": Kind("the ranks of mpirun", "mpi:MPI", frozenset({"interface", "kwargs", "security"}), (), "mpi"),
     "ssh": Kind(
         "machines reached by SSH", "ssh:SSH", frozenset({"hosts", "interface", "kwargs", "security"}), ("hosts",), "ssh"
     ),

@@ -24,7 +24,7 @@ def workers(client: Any) -> int:
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test has no half a minute to find out that a worker is lost."""
     monkeypatch.setattr(jobs, "LOST", "500ms")
-    monkeypatch.setattr(jobs, "HEALING", SOON)
+    monkeypatch.setattr(jobs, "QUICK", SOON)
     monkeypatch.setattr(attendance, "LOOK", 1.0)
 
 

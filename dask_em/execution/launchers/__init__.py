@@ -6,9 +6,11 @@ Where a library that only one kind needs is missing, a sentence says what to ins
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import Any, ClassVar
+
+from distributed import Security
 
 from dask_em.errors import InputError
 from dask_em.execution.kinds import KINDS, ClusterSettings
@@ -21,10 +23,21 @@ class Launcher(ABC):
 
     patience: ClassVar[float] = 30.0  # seconds to wait where nothing is said
     waits: ClassVar[bool] = True  # for a first worker: who starts the workers knows that some will come
+    security: Security | None = None  # of a client to an address; what else it connects to brings its own
 
     def __init__(self, settings: ClusterSettings) -> None:
         self.settings = settings
         self.timeout = self.patience if settings.timeout is None else settings.timeout
+
+    def enlisted(self) -> AbstractContextManager[None]:
+        """Take this process's part, where several run the same program: one goes on, and the others serve it and end.
+
+        Raises
+        ------
+        SystemExit
+            This process has served.
+        """
+        return nullcontext()
 
     @abstractmethod
     def launched(self) -> AbstractContextManager[Any]:

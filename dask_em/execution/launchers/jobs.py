@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from dask_em.execution.launchers.certificates import SHOWN, lent
 from dask_em.execution.launchers.jobqueue import JobQueueCluster
 from dask_em.execution.launchers.queues import QUEUES
 from dask_em.execution.launchers.security import security_of
-from dask_em.execution.launchers.settings import OF_WORKERS, require_memory
+from dask_em.execution.launchers.settings import SLOW, environment_of_workers, require_memory
 from dask_em.execution.launchers.submission import careful
 from dask_em.execution.launchers.walltime import lifetime_of, seconds_of
 
@@ -32,9 +31,7 @@ LOGS = "dask-em-jobs"  # the folder of jobs' logs: visible from everywhere where
 # is thrown away before that has to wait in the queue again.
 LOST = "30s"
 # Looking costs a few messages within this process: as often as a lost job may be noticed.
-HEALING = {"interval": "5s"}
-# A pass ends with few tasks, and begins with many: nobody is sent away who is needed again in a minute.
-SLOW = {"interval": "30s", "wait_count": 20, "target_duration": "5m"}
+QUICK = {"interval": "5s"}
 NOT_OF_A_JOB = {*signature(JobQueueCluster.__init__).parameters} - {"config_name", "interface", "protocol", "security"}
 
 
@@ -46,7 +43,7 @@ class Jobs(Launcher):
     def __init__(self, settings: ClusterSettings) -> None:
         super().__init__(settings)
         self._queue = QUEUES[settings.kind]
-        self.security = security_of(settings)
+        self._security = security_of(settings)
         self._attendance: Attendance | None = None
 
     @contextmanager
@@ -60,14 +57,14 @@ class Jobs(Launcher):
         patience = {"distributed.deploy.lost-worker-timeout": LOST}
         with (
             dask.config.set(patience),
-            lent(self.security, folder) as security,
+            lent(self._security, folder) as security,
             self._cluster(options | {"security": security}) as cluster,
         ):
             self._attendance = Attendance(cluster, self._queue, folder)
             most = settings.workers or 1
             least = min(settings.least_workers or most, most)
             cluster.scale(jobs=most)
-            cluster.adapt(minimum_jobs=least, maximum_jobs=most, **(HEALING if least == most else SLOW))
+            cluster.adapt(minimum_jobs=least, maximum_jobs=most, **(QUICK if least == most else SLOW))
             with self._attendance.kept():
                 yield cluster
 
@@ -80,7 +77,7 @@ class Jobs(Launcher):
 
     def script(self) -> str:
         settings = self.settings
-        security = SHOWN if settings.security == "tls" else self.security
+        security = SHOWN if settings.security == "tls" else self._security
         options = {**_options(settings), "security": security, "protocol": "tls://" if security else None}
         text: str = self._job(options).job_script()
         return text
@@ -121,7 +118,7 @@ def _options(settings: ClusterSettings) -> dict[str, Any]:
             *("--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{spread}s"),
             *("--dashboard-address", "127.0.0.1:0"),
         ],
-        "job_script_prologue": [_exported(name, value) for name, value in OF_WORKERS.items()],
+        "job_script_prologue": [f"export {name}={value}" for name, value in environment_of_workers().items()],
         **QUEUES[settings.kind].terms(settings, walltime),
     }
     section = dask.config.get(f"jobqueue.{settings.kind}")
@@ -150,11 +147,6 @@ def _joined(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]
         elif isinstance(one, Mapping) and isinstance(other, Mapping):
             joined[name] = {**one, **other}
     return joined
-
-
-def _exported(name: str, value: Any) -> str:
-    """Return the shell's line that tells a job's Dask a setting."""
-    return f"export DASK_{name.upper().replace('.', '__').replace('-', '_')}={shlex.quote(str(value))}"
 
 
 def _made(folder: Path) -> Path:

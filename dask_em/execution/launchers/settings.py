@@ -9,13 +9,20 @@ from dask.utils import parse_bytes
 from dask_em.errors import InputError
 from dask_em.execution.resident import LEAST_MEMORY
 
-__all__ = ["OF_WORKERS", "require_memory"]
+__all__ = ["OF_WORKERS", "SLOW", "environment_of_workers", "require_memory"]
 
 OF_WORKERS: dict[str, Any] = {
     # What does not fit is read again, which costs less than writing it to a disk and reading it from there.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
 }
+# Adapting to the load: a pass ends with few tasks and begins with many, and nobody is sent away who is needed then.
+SLOW = {"interval": "30s", "wait_count": 20, "target_duration": "5m"}
+
+
+def environment_of_workers() -> dict[str, str]:
+    """Return what workers are told, as the variables of a process's environment that Dask reads."""
+    return {f"DASK_{key.upper().replace('.', '__').replace('-', '_')}": str(value) for key, value in OF_WORKERS.items()}
 
 
 def require_memory(limit: str | None) -> None:
