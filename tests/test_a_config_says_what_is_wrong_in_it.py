@@ -26,7 +26,8 @@ def good(tmp_path: Path) -> Path:
         ("model.tolerance=1", "unknown key model.tolerance. Did you mean 'fit.tolerance'?"),
         (
             "output.zzzz=1",
-            "unknown key output.zzzz. Known: output.directory, output.log, output.performance_report.",
+            "unknown key output.zzzz. Known: output.directory, output.storage_options, output.log, "
+            "output.performance_report.",
         ),
         ("fitt.seed=1", "unknown key fitt. Did you mean 'fit'?"),
         ("model.components=0", "model.components is 0; it must be at least 1"),

@@ -8,7 +8,6 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -36,8 +35,8 @@ DONE, FAULT, WRONG_INPUT, CLUSTER_LOST, STOPPED, TERMINATED = 0, 1, 2, 3, 130, 1
 class FaultError(Exception):
     """A fault of ours whose traceback has been written to ``log``."""
 
-    def __init__(self, log: Path) -> None:
-        super().__init__(str(log))
+    def __init__(self, log: str) -> None:
+        super().__init__(log)
         self.log = log
 
 
@@ -92,12 +91,12 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except Exception as error:  # noqa: BLE001  # whatever it is, people see one sentence
             with tempfile.NamedTemporaryFile("w", prefix="dask-em-", suffix=".log", delete=False) as file:
                 file.write("".join(traceback.format_exception(error)))
-            _report(error, Path(file.name))
+            _report(error, file.name)
 
     return run
 
 
-def _report(error: BaseException, log: Path) -> None:
+def _report(error: BaseException, log: str) -> None:
     told = " ".join(str(error).split())
     say(f"dask-em failed, which is a fault of ours: {type(error).__name__}{f': {told}' if told else ''}")
     say(f"The traceback is in {log}; please report it, with what you ran.")
