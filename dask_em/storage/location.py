@@ -12,7 +12,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from dask_em.errors import DaskEMError, DataError, InputError
-from dask_em.storage.retrying import Retrying
+from dask_em.storage.retrying import Retrying, is_transient
 from dask_em.storage.secrets import HIDDEN, secrets_of, without_credentials
 
 __all__ = ["Location", "suffix_of"]
@@ -95,7 +95,7 @@ class Location:
         """
         try:
             self.filesystem.invalidate_cache()
-            return bool(self.filesystem.exists(self.path))
+            return Retrying()(lambda: bool(self.filesystem.exists(self.path)), self.name)
         except Exception as error:
             raise self.unusable("cannot be reached", error) from error
 
@@ -104,6 +104,10 @@ class Location:
         text = without_credentials(" ".join(str(error).split())) or type(error).__name__
         for secret in (*re.findall(r"://([^/?#@]+)@", self.url), *secrets_of(self.options)):
             text = text.replace(secret, HIDDEN)
+        if is_transient(error):
+            return DataError(
+                f"{self.name} cannot be reached ({text}); look whether the storage is there, and begin again"
+            )
         place = "path" if self.local else "address and the storage_options, or the credentials of the environment"
         return DataError(f"{self.name} {why} ({text}); check the {place}")
 

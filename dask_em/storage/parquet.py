@@ -86,9 +86,12 @@ class ParquetSource:
     def atoms(self) -> Sequence[Atom]:
         """Return the row groups, file after file, from the footers alone."""
         if self._atoms is None:
-            files = self._files()
-            self._atoms = self._plan(files, [_footer(*file) for file in files])
+            self._atoms = self._location.attempt(self._found_again)
         return self._atoms
+
+    def _found_again(self) -> list[Atom]:
+        files = self._files()
+        return self._plan(files, [_footer(*file) for file in files])
 
     def load(self, atom: Atom, rows: slice = slice(None)) -> Rows:
         """Read (some of) an atom's rows.

@@ -13,7 +13,7 @@ import numpy as np
 import zarr
 import zarr.storage
 
-from dask_em.errors import DataError, InputError, did_you_mean
+from dask_em.errors import DaskEMError, DataError, InputError, did_you_mean
 from dask_em.rows import Rows, Schema
 from dask_em.storage.blosc import WholeFrames, stores_blosc
 from dask_em.storage.chunks import Written, culprit
@@ -22,6 +22,7 @@ from dask_em.storage.destination import unfinished
 from dask_em.storage.location import Location
 from dask_em.storage.matrix import Matrix
 from dask_em.storage.objects import ObjectPlace, object_place
+from dask_em.storage.retrying import Retrying, is_transient
 from dask_em.storage.secrets import without_credentials
 from dask_em.storage.source import Atom, Source
 from dask_em.storage.weighted import Beside
@@ -95,7 +96,12 @@ class ZarrSource:
 
     def atoms(self) -> Sequence[Atom]:
         """Return slabs of whole shards or chunks, from metadata alone."""
-        opened = self._open().array
+        try:
+            opened = Retrying()(self._open, self.name, "opening").array
+        except DaskEMError:
+            raise
+        except Exception as error:
+            raise self._location.unusable("cannot be opened", error) from error
         return [
             Atom(
                 (high - low) * self._matrix.inner,
@@ -216,8 +222,7 @@ def _find(location: Location | ObjectPlace, path: str | None) -> zarr.Array[Any]
     try:
         node = zarr.open(store=zarr_store(location, read_only=True), mode="r")
     except Exception as error:
-        begun = unfinished(location) if isinstance(location, Location) else None
-        raise begun or location.unusable("holds no Zarr array or group that can be opened", error) from error
+        raise _why_not(location, error) from error
     if isinstance(node, zarr.Array):
         if path is not None:
             raise DataError(f"{location.name} is an array itself, so it holds no array {path!r}; leave array out")
@@ -235,6 +240,16 @@ def _find(location: Location | ObjectPlace, path: str | None) -> zarr.Array[Any]
     if not isinstance(found, zarr.Array):
         raise DataError(f"{path!r} in {location.name} is no array; its arrays are: {', '.join(sorted(names))}")
     return found
+
+
+def _why_not(location: Location | ObjectPlace, error: Exception) -> DataError:
+    """Return why nothing can be opened; a bucket that is missing is told by its own error."""
+    if isinstance(location, Location) and not location.local and not is_transient(error):
+        location.require_bucket()
+        begun = unfinished(location)
+        if begun is not None:
+            return begun
+    return location.unusable("holds no Zarr array or group that can be opened", error)
 
 
 def _step(array: zarr.Array[Any], matrix: Matrix, rows_per_atom: int | None) -> int:

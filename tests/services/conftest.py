@@ -14,7 +14,9 @@ from dask_em.cli.app import app
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # s3fs closes its connections when a file system is thrown away, which it does late: aiohttp warns of that
-    late = pytest.mark.filterwarnings("ignore:.*(ClientSession|TCPConnector|BaseConnector).*:pytest.PytestUnraisableExceptionWarning")
+    late = pytest.mark.filterwarnings(
+        "ignore:.*(ClientSession|TCPConnector|BaseConnector).*:pytest.PytestUnraisableExceptionWarning"
+    )
     unclosed = pytest.mark.filterwarnings("ignore:(Unclosed|unclosed).*:ResourceWarning")
     for item in items:
         if Path(__file__).parent in item.path.parents:
@@ -71,7 +73,9 @@ def no_environment(store: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 @pytest.fixture
 def system(store: Any) -> Any:
     """The file system of the store, as any program sees it."""
-    return fsspec.filesystem("s3", use_listings_cache=False)
+    system = fsspec.filesystem("s3", use_listings_cache=False)
+    assert system.exists("measurements")  # it keeps the environment of its first request
+    return system
 
 
 @pytest.fixture
@@ -84,9 +88,9 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[
 
 @pytest.fixture(scope="session")
 def shapes() -> np.ndarray[Any, Any]:
-    """Three kinds of things, (3000, 3), in an order that is no kind's."""
+    """Three kinds of things, (3000, 3), that overlap, in an order that is no kind's."""
     random = np.random.default_rng(1)
-    kinds = [random.normal(centre, 0.5, (1000, 3)) for centre in ([0, 0, 0], [4, 0, 2], [0, 5, -3])]
+    kinds = [random.normal(centre, 1, (1000, 3)) for centre in ([0, 0, 0], [2, 0, 1], [0, 3, -1])]
     return random.permutation(np.concatenate(kinds))
 
 

@@ -17,7 +17,9 @@ __all__ = ["BUCKET", "KEY", "SECRET", "Store"]
 
 BUCKET, KEY, SECRET = "measurements", "AKIAHUSHHUSHHUSH0001", "hush/Sie5Quai8hush+Phoh3ooh8ShuhHush0002"
 
-_ERROR = "<?xml version='1.0' encoding='UTF-8'?><Error><Code>{}</Code><Message>{}</Message><RequestId>1</RequestId></Error>"
+_ERROR = (
+    "<?xml version='1.0' encoding='UTF-8'?><Error><Code>{}</Code><Message>{}</Message><RequestId>1</RequestId></Error>"
+)
 
 
 class _Silent(WSGIRequestHandler):
@@ -78,7 +80,9 @@ class Store:
 def _refuse(
     environ: dict[str, Any], start_response: Callable[..., Any], status: str, code: str, message: str
 ) -> list[bytes]:
-    environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))  # else what follows on the connection is read wrong
+    environ["wsgi.input"].read(
+        int(environ.get("CONTENT_LENGTH") or 0)
+    )  # else what follows on the connection is read wrong
     text = _ERROR.format(code, message).encode()
     start_response(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(text)))])
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [text]

@@ -100,11 +100,13 @@ def test_obstore_reads_the_same(rows: str, expected: str, store: Any, way: str) 
     assert bits(model) == expected
     with workers_here() as client:
         model.predict_to(data, "s3://measurements/labels.zarr", client=client)
-    np.testing.assert_array_equal(zarr.open_array("s3://measurements/labels.zarr", mode="r")[:], fitted(rows).predict(rows))
+    np.testing.assert_array_equal(
+        zarr.open_array("s3://measurements/labels.zarr", mode="r")[:], fitted(rows).predict(rows)
+    )
 
 
 def test_a_run_directory(rows: str, expected: str, call: Any, system: Any) -> None:
-    done = call(["fit", CONFIG, *sets("cluster.kind=threads", "fit.checkpoint_every=0", "fit.max_passes=3")])
+    done = call(["fit", CONFIG, *sets("cluster.kind=threads", "fit.checkpoint_every=0", "fit.max_passes=2")])
     assert done.exit_code == 0, done.output
     assert names(system, RUN) == FILES
     assert names(system, f"{RUN}/checkpoints") <= {f"checkpoint-{i:06d}.npz" for i in range(9)}, "and no lock"
@@ -118,7 +120,8 @@ def test_a_run_directory(rows: str, expected: str, call: Any, system: Any) -> No
     assert "nats per row" in call(["score", f"{RUN}/model.npz", rows]).stdout
     said = call(["predict", RUN, f"{RUN}/config.yaml", "--out", "s3://measurements/labels.zarr"])
     assert said.exit_code == 0, said.output
-    np.testing.assert_array_equal(np.bincount(zarr.open_array("s3://measurements/labels.zarr", mode="r")[:]), [1000] * 3)
+    labels = zarr.open_array("s3://measurements/labels.zarr", mode="r")[:]
+    np.testing.assert_array_equal(labels, dask_em.load(RUN + "/model.npz").predict(rows).compute())
     again = call(["fit", f"{RUN}/config.yaml", *sets("cluster.kind=threads")])
     assert again.exit_code == 0, again.output
     assert f"the finished run that was in {RUN} is now in {RUN}.1" in again.stderr
@@ -161,7 +164,9 @@ def test_a_run_directory_has_one_owner(store: Any, system: Any) -> None:
     place = "s3://measurements/runs/one"
     mine = Checkpoints(place)
     with mine.owned():
-        with pytest.raises(InputError, match=r"another fit is writing to s3://measurements/runs/one \(process \d+ on") as e:
+        with pytest.raises(
+            InputError, match=r"another fit is writing to s3://measurements/runs/one \(process \d+ on"
+        ) as e:
             Checkpoints(place).owned().__enter__()
         assert "remove the object s3://measurements/runs/one/lock" in str(e.value)
     assert not system.exists("measurements/runs/one/lock")
@@ -189,7 +194,9 @@ def test_a_fit_whose_lock_was_taken_ends(rows: str, system: Any) -> None:
     steps = GaussianMixture(3, random_state=0, tol=0.0, max_iter=9).iterate(rows, checkpoints=place)
     next(steps)
     system.pipe_file("measurements/fits/one/lock", b"process 1 on elsewhere\nits word")
-    with pytest.raises(InputError, match="no longer this fit's: .* taken by process 1 on elsewhere; what was written before"):
+    with pytest.raises(
+        InputError, match="no longer this fit's: .* taken by process 1 on elsewhere; what was written before"
+    ):
         list(steps)
     assert system.cat_file("measurements/fits/one/lock").startswith(b"process 1"), "which stays the other's"
     assert Checkpoints(place).newest() is not None
@@ -204,13 +211,17 @@ def test_results_half_written_are_no_results(rows: str, shapes: Any, system: Any
     from dask_em.storage.blocks import Block
 
     sink.write(Block(0, 0, ()), iter([np.arange(300)]))
-    with pytest.raises(DataError, match=rf"{name} is being written \(process \d+ on .*; wait for its end. If its writer"):
+    with pytest.raises(
+        DataError, match=rf"{name} is being written \(process \d+ on .*; wait for its end. If its writer"
+    ):
         dask_em.open_source(url)
     with pytest.raises(DataError, match="is being written"):
         model.predict_to(rows, url)
     if name.endswith(".parquet"):
         with pytest.raises(FileNotFoundError):
-            pd.read_parquet([path for path in system.find(url) if not path.rpartition("/")[2].startswith("_")] or url + "/*")
+            pd.read_parquet(
+                [path for path in system.find(url) if not path.rpartition("/")[2].startswith("_")] or url + "/*"
+            )
     else:
         with pytest.raises(FileNotFoundError):
             zarr.open_array(url, mode="r")
