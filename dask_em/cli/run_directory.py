@@ -111,6 +111,7 @@ class RunDirectory:
         with ExitStack() as stack:
             try:
                 aside = None if resume else _make_room(self.folder)
+                self.desk.path.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(checkpoints.owned())
                 _sweep(self.folder, resume)
                 self._carry(resume)

@@ -11,10 +11,6 @@ from dask_em.storage.folder import folder_at
 from dask_em.storage.location import Location
 
 
-class Made(Exception):
-    """What a file system was made with."""
-
-
 @pytest.mark.parametrize(
     ("url", "module", "name", "options", "path"),
     [
