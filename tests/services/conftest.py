@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import fsspec
 import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
+from zarr.core.sync import _get_loop as zarr_loop
 
 from dask_em.cli.app import app
 
@@ -33,6 +35,7 @@ def server() -> Iterator[Any]:
 
     store = Store()
     yield store
+    hang_up()
     store.close()
 
 
@@ -97,3 +100,14 @@ def shapes() -> np.ndarray[Any, Any]:
 def forget() -> None:
     """Let file systems be made anew."""
     fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+def hang_up() -> None:
+    """Close the connections of all file systems: aiohttp warns of those that are open when Python ends."""
+    kind = fsspec.get_filesystem_class("s3")
+    for system in [each for each in gc.get_objects() if type(each) is kind]:
+        creator, loop = getattr(system, "_s3creator", None), system._loop
+        if creator is not None:
+            kind.close_session(zarr_loop() if loop is None else loop, creator)
+    kind.clear_instance_cache()
+    gc.collect()

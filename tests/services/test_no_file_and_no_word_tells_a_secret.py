@@ -60,8 +60,9 @@ def require_silence(done: Any, system: Any, caplog: pytest.LogCaptureFixture) ->
 
 def test_of_a_fit_that_succeeds(options: list[str], call: Any, system: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, logger="dask_em"):
-        done = call(["fit", CONFIG, *HERE, *options])
+        done = call(["fit", CONFIG, *HERE, "--set=data.spool=s3://measurements/runs/spooled.zarr", *options])
     assert done.exit_code == 0, done.output
+    assert system.exists("measurements/runs/spooled.zarr/zarr.json")
     assert require_silence(done, system, caplog) > 20
     config = system.cat_file("measurements/runs/first/config.yaml").decode()
     assert ("secret: '***'" in config) == bool(options)
