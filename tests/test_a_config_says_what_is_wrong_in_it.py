@@ -24,10 +24,7 @@ def good(tmp_path: Path) -> Path:
     [
         ("fit.tolerence=1", "unknown key fit.tolerence. Did you mean 'fit.tolerance'?"),
         ("model.tolerance=1", "unknown key model.tolerance. Did you mean 'fit.tolerance'?"),
-        (
-            "output.zzzz=1",
-            "unknown key output.zzzz. Known: output.directory, output.log, output.performance_report.",
-        ),
+        ("output.zzzz=1", "unknown key output.zzzz. Known: output.directory, output.storage_options, output.log"),
         ("fitt.seed=1", "unknown key fitt. Did you mean 'fit'?"),
         ("model.components=0", "model.components is 0; it must be at least 1"),
         ("model.components=1.5", "model.components is 1.5; it must be a whole number"),

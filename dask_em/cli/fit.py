@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from logging import Logger
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +18,7 @@ from rich.console import Console
 from dask_em import __version__
 from dask_em.cli.guard import say, stopped_by, terminable, told_once
 from dask_em.cli.progress import Progress
-from dask_em.cli.run_directory import RunDirectory
+from dask_em.cli.run_directory import CONFIG, RunDirectory, finished, run_directory
 from dask_em.cli.settings import client_of, estimator_of, part_of, performance_of, source_of, spooled_of
 from dask_em.cli.summary import selection_of, summary_of
 from dask_em.config import Config, dump_config, load_config
@@ -28,13 +28,14 @@ from dask_em.estimators import GaussianMixture, GaussianMixtureSearch
 from dask_em.execution.ranks import command
 from dask_em.report import HistoryTable, Member, Selection, log_likelihood_picture
 from dask_em.storage import Source
+from dask_em.storage.folder import Folder
 from dask_em.storage.secrets import HIDDEN, holds_secrets, without_credentials
 
 __all__ = ["fit"]
 
 
 def fit(
-    config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/quickstart.yaml.", metavar="CONFIG")],
+    config: Annotated[str, typer.Argument(help="A YAML file, such as configs/quickstart.yaml.", metavar="CONFIG")],
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="a.b=c", help="Use another value for a key of the config.")
     ] = None,
@@ -48,17 +49,19 @@ def fit(
         part = part_of(settings.cluster)
     equals = command() if settings.cluster.kind == "mpi" else []
     sets = (word for each in overrides or [] for word in ("--set", _told(each)))
-    again = [*equals, _program(), "fit", str(config), *sets]
+    again = [*equals, _program(), "fit", config, *sets]
     with part, terminable():
         _fit(settings, config, again, resume)
 
 
-def _fit(settings: Config, config: Path, again: list[str], resume: bool) -> None:
+def _fit(settings: Config, config: str, again: list[str], resume: bool) -> None:
     """Fit into the run directory; tell where things are, or how to go on with ``again``."""
     source = source_of(settings.data)
-    run = RunDirectory(Path(settings.output.directory).expanduser())
-    checkpoints = Checkpoints(run.checkpoints, settings.fit.checkpoint_every)
-    with run.claimed(checkpoints, resume) as aside, run.logged(settings.output.log) as logger:
+    with ExitStack() as stack:
+        run = stack.enter_context(run_directory(settings.output))
+        checkpoints = Checkpoints(run.checkpoints, settings.fit.checkpoint_every)
+        aside = stack.enter_context(run.claimed(checkpoints, resume))
+        logger = stack.enter_context(run.logged(settings.output.log))
         if aside is not None:
             _tell_moved(run, aside)
         logger.info("dask-em %s %s %s", __version__, "resumes" if resume else "fits", config, extra={"event": "begin"})
@@ -97,8 +100,9 @@ def _fitted(
                 table.update(histories)
                 told = {"event": "pass", "pass": iteration.entry.number, **dataclasses.asdict(member)}
                 logger.info(progress.show(member, entries, iteration.state), extra=told)
+                run.desk.refresh()
     if found and sum(map(len, histories.values())) == before:
-        say(f"the fit in {run.path} has ended before, and no pass was left to make")
+        say(f"the fit in {run.folder} has ended before, and no pass was left to make")
     table.update(histories)
     model = estimator.best_estimator_ if isinstance(estimator, GaussianMixtureSearch) else estimator
     selection = selection_of(estimator) if isinstance(estimator, GaussianMixtureSearch) else None
@@ -126,12 +130,13 @@ class Members:
         return self._known[number]
 
 
-def _tell_moved(run: RunDirectory, aside: RunDirectory) -> None:
+def _tell_moved(run: RunDirectory, aside: Folder) -> None:
     """Tell where an earlier run is now, and how to go on with it if it could."""
-    say(f"the {'finished' if aside.finished else 'unfinished'} run that was in {run.path} is now in {aside.path}")
-    if not aside.finished and aside.config.exists():
-        there = ["--set", f"output.directory={aside.path}", "--resume"]
-        say(f"to go on with it instead:\n  {shlex.join([_program(), 'fit', str(aside.config), *there])}")
+    ended = finished(aside)
+    say(f"the {'finished' if ended else 'unfinished'} run that was in {run.folder} is now in {aside}")
+    if not ended and aside.modified(CONFIG) is not None:
+        there = ["--set", f"output.directory={aside}", "--resume"]
+        say(f"to go on with it instead:\n  {shlex.join([_program(), 'fit', aside.file(CONFIG), *there])}")
 
 
 def _tell_end(end: BaseException, checkpoints: Checkpoints, line: str, logger: Logger) -> None:
@@ -139,7 +144,7 @@ def _tell_end(end: BaseException, checkpoints: Checkpoints, line: str, logger: L
     if isinstance(end, InputError) and not checkpoints.saved:
         return
     why = stopped_by(end) if isinstance(end, KeyboardInterrupt) else "ended early"
-    if checkpoints.paths():
+    if checkpoints.names():
         say(f"what was reached is kept in {checkpoints.folder}; to go on:\n  {line}")
         logger.warning("%s; to go on: %s", why, line, extra={"event": "ended early"})
     elif isinstance(end, KeyboardInterrupt):
@@ -155,7 +160,7 @@ def _told(override: str) -> str:
 
 def _where(run: RunDirectory, chosen: bool) -> str:
     return "\n".join(
-        f"  {path}  {what}"
+        f"  {run.shown(path)}  {what}"
         for path, what in (
             (run.model, "the model"),
             *(
@@ -173,12 +178,14 @@ def _where(run: RunDirectory, chosen: bool) -> str:
     )
 
 
-def _next(settings: Config, config: Path, run: RunDirectory) -> str:
+def _next(settings: Config, config: str, run: RunDirectory) -> str:
     """Return the command that uses the model: over the source alone where that says all, else over the config."""
     data = settings.data
     plain = data == type(data)(source=data.source, weights=data.weights, columns=data.columns, missing=data.missing)
-    source = data.source if plain else str(config)
-    return shlex.join([_program(), "predict", str(run.model), source, "--out", "labels.zarr"])
+    source = data.source if plain and not settings.output.storage_options else config
+    return shlex.join(
+        [_program(), "predict", run.shown(run.model), without_credentials(source), "--out", "labels.zarr"]
+    )
 
 
 def _program() -> str:

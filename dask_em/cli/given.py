@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dask_em.cli.run_directory import RunDirectory
+from dask_em.cli import run_directory
 from dask_em.cli.settings import client_of, source_of
 from dask_em.config import load_config
 from dask_em.errors import InputError
 from dask_em.estimators import GaussianMixture, load
 from dask_em.storage import Source, open_source
+from dask_em.storage.secrets import without_credentials
 
-__all__ = ["MODEL", "SOURCE", "loaded", "opened", "rows_of"]
+__all__ = ["MODEL", "SOURCE", "loaded", "opened", "options_beside", "rows_of"]
 
-MODEL = "A model file, or the run directory that holds one."
+ENDING = ".npz"  # of a model file, by which it is told from a run directory where nobody may be asked
+
+MODEL = "A model file, or the run directory that holds one; a path or URL."
 SOURCE = (
     "A path, glob, URL or example. Or a config (.yaml), whose data section says more than a path can, "
-    "and whose cluster is used."
+    "whose cluster is used, and whose output.storage_options are for MODEL and DEST where these are URLs."
 )
 
 
-def loaded(model: Path) -> GaussianMixture:
-    """Return the fitted model of a file or a run directory."""
-    found = load(RunDirectory(model).model if model.is_dir() else model)
+def loaded(model: str, options: Mapping[str, Any] | None = None) -> GaussianMixture:
+    """Return the fitted model of a file or a run directory; ``options`` are for the file system of a URL."""
+    options = options if "://" in model else None
+    is_file = not Path(model).is_dir() if "://" not in model else model.endswith(ENDING)
+    found = load(model if is_file else f"{model.rstrip('/')}/{run_directory.MODEL}", options)
     if not isinstance(found, GaussianMixture):
-        raise InputError(f"{model} holds a {type(found).__name__}, which is no mixture")
+        raise InputError(f"{without_credentials(model)} holds a {type(found).__name__}, which is no mixture")
     return found
+
+
+def options_beside(source: str) -> dict[str, Any]:
+    """Return the options of the file system of results, where a source is a config that has some."""
+    return load_config(source).output.storage_options if _is_config(source) else {}
 
 
 def opened(source: str) -> Source:

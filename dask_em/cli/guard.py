@@ -9,7 +9,6 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -41,8 +40,8 @@ DONE, FAULT, WRONG_INPUT, CLUSTER_LOST, STOPPED, TERMINATED = 0, 1, 2, 3, 130, 1
 class FaultError(Exception):
     """A fault of ours whose traceback has been written to ``log``."""
 
-    def __init__(self, log: Path) -> None:
-        super().__init__(str(log))
+    def __init__(self, log: str) -> None:
+        super().__init__(log)
         self.log = log
 
 
@@ -70,7 +69,7 @@ def terminable() -> Iterator[None]:
 
 
 @contextmanager
-def told_once(config: Path, overrides: Sequence[str]) -> Iterator[None]:
+def told_once(config: str, overrides: Sequence[str]) -> Iterator[None]:
     """Leave it to one of the processes that ``mpirun`` started for one fit to tell what all of them find wrong."""
     try:
         yield
@@ -129,12 +128,12 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except Exception as error:  # noqa: BLE001  # whatever it is, people see one sentence
             with tempfile.NamedTemporaryFile("w", prefix="dask-em-", suffix=".log", delete=False) as file:
                 file.write("".join(traceback.format_exception(error)))
-            _report(error, Path(file.name))
+            _report(error, file.name)
 
     return run
 
 
-def _report(error: BaseException, log: Path) -> None:
+def _report(error: BaseException, log: str) -> None:
     told = " ".join(str(error).split())
     say(f"dask-em failed, which is a fault of ours: {type(error).__name__}{f': {told}' if told else ''}")
     say(f"The traceback is in {log}; please report it, with what you ran.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from dask_em.cli.settings import estimator_of, found_of, job_script_of, kept_of, mixture_of, source_of, threads_of
 from dask_em.config import load_config
 from dask_em.estimators.planning import forecast
+from dask_em.storage.secrets import without_credentials
 
 __all__ = ["plan"]
 
@@ -17,7 +17,7 @@ FREE = "Between passes: blocks stay in memory up to half of what is free; cluste
 
 
 def plan(
-    config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/quickstart.yaml.", metavar="CONFIG")],
+    config: Annotated[str, typer.Argument(help="A YAML file, such as configs/quickstart.yaml.", metavar="CONFIG")],
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="a.b=c", help="Use another value for a key of the config.")
     ] = None,
@@ -36,7 +36,8 @@ def plan(
     threads, source = threads_of(settings.cluster), source_of(settings.data)
     found = found_of(settings.data, source)
     if settings.data.spool and found is None:
-        typer.echo(f"First: the rows are written to {settings.data.spool}; what follows is told of {source.name}.")
+        spool = without_credentials(settings.data.spool)
+        typer.echo(f"First: the rows are written to {spool}; what follows is told of {source.name}.")
     planned, kept = estimator_of(settings).plan(found or source), kept_of(settings.cluster)
     for sentence in planned.sentences():
         typer.echo(sentence)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dask_em.cli.given import MODEL, SOURCE, loaded, rows_of
+from dask_em.cli.given import MODEL, SOURCE, loaded, options_beside, rows_of
 from dask_em.report import data_size
+from dask_em.storage.secrets import without_credentials
 
 __all__ = ["What", "predict"]
 
@@ -23,7 +23,7 @@ class What(StrEnum):
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(help=MODEL, metavar="MODEL")],
+    model: Annotated[str, typer.Argument(help=MODEL, metavar="MODEL")],
     source: Annotated[str, typer.Argument(help=SOURCE, metavar="SOURCE")],
     out: Annotated[str, typer.Option("--out", metavar="DEST", help="Where to: NAME.zarr or NAME.parquet.")],
     what: Annotated[
@@ -34,7 +34,10 @@ def predict(
     ] = What.labels,
 ) -> None:
     """Write what MODEL says of each row of SOURCE, block by block; DEST appears when all of it is there."""
-    fitted = loaded(model)
+    options = options_beside(source)
+    fitted = loaded(model, options)
     with rows_of(source) as (data, client):
-        written = fitted.predict_to(data, out, what=what.value, client=client)
-    typer.echo(f"{what.value} of {written.rows:,} rows ({data_size(written.nbytes)}) are in {out}")
+        there = options if "://" in out else None
+        written = fitted.predict_to(data, out, what=what.value, client=client, storage_options=there)
+    told = f"{what.value} of {written.rows:,} rows ({data_size(written.nbytes)})"
+    typer.echo(f"{told} are in {without_credentials(out)}")

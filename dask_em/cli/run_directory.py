@@ -1,4 +1,4 @@
-"""The folder that a fit leaves behind: config, model, history, its picture, checkpoints and the log.
+"""The folder that a fit leaves behind, here or at a URL: config, model, history, its picture, checkpoints and the log.
 
 A run that is finished, or could be resumed, is never overwritten: a new one in the same place moves it aside, to the
 first free of NAME.1, NAME.2 .. A folder with anything else in it is refused, and so is one that a fit is writing to.
@@ -10,17 +10,18 @@ import json
 import logging
 import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import count
 from pathlib import Path
 
 from dask_em.cli.guard import FaultError
+from dask_em.config import Output
 from dask_em.driver import Checkpoints
 from dask_em.errors import ClusterError, ConfigError, InputError
+from dask_em.storage.folder import Desk, Folder, folder_at
 
-__all__ = ["RunDirectory"]
+__all__ = ["CONFIG", "MODEL", "RunDirectory", "finished", "run_directory"]
 
 CONFIG, MODEL, HISTORY, PICTURE, LOG = "config.yaml", "model.npz", "history.csv", "log_likelihood.png", "fit.log"
 CHECKPOINTS, PERFORMANCE = "checkpoints", "performance.html"
@@ -30,65 +31,72 @@ TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 LOGGERS = ("dask_em", "distributed", "py.warnings")  # distributed keeps its messages to itself unless asked
 
 
+@contextmanager
+def run_directory(output: Output) -> Iterator[RunDirectory]:
+    """Give the run directory that a config names, and the place where its files are written meanwhile."""
+    folder = folder_at(output.directory, output.storage_options)
+    with folder.desk() as desk:
+        yield RunDirectory(folder, desk)
+
+
 @dataclass(frozen=True)
 class RunDirectory:
-    """Where each file of a run is."""
+    """Where each file of a run is written. At a URL each is seen there once it is published, whole."""
 
-    path: Path
+    folder: Folder
+    desk: Desk
 
     @property
     def config(self) -> Path:
         """The resolved config, without secrets."""
-        return self.path / CONFIG
+        return self.desk.path / CONFIG
 
     @property
     def model(self) -> Path:
         """The fitted model."""
-        return self.path / MODEL
+        return self.desk.path / MODEL
 
     @property
     def history(self) -> Path:
         """A line for each pass, as a table."""
-        return self.path / HISTORY
+        return self.desk.path / HISTORY
 
     @property
     def picture(self) -> Path:
         """The log-likelihood by pass."""
-        return self.path / PICTURE
+        return self.desk.path / PICTURE
 
     @property
     def selection(self) -> Path:
         """The models that one was chosen from, as a table."""
-        return self.path / SELECTION
+        return self.desk.path / SELECTION
 
     @property
     def selection_picture(self) -> Path:
         """What they were compared by."""
-        return self.path / SELECTION_PICTURE
+        return self.desk.path / SELECTION_PICTURE
 
     @property
     def log(self) -> Path:
         """What was said, and the traceback of a fault."""
-        return self.path / LOG
-
-    @property
-    def checkpoints(self) -> Path:
-        """The newest checkpoints, to resume from."""
-        return self.path / CHECKPOINTS
+        return self.desk.path / LOG
 
     @property
     def performance(self) -> Path:
         """The cluster's own account of the fit, where one was asked for."""
-        return self.path / PERFORMANCE
+        return self.desk.path / PERFORMANCE
 
     @property
-    def finished(self) -> bool:
-        """Whether the fit has come to its end: its model is no older than its checkpoints."""
-        newest = Checkpoints(self.checkpoints).paths()[-1:]
-        return self.model.exists() and all(path.stat().st_mtime <= self.model.stat().st_mtime for path in newest)
+    def checkpoints(self) -> Folder:
+        """The newest checkpoints, to resume from."""
+        return self.folder.child(CHECKPOINTS)
+
+    def shown(self, path: Path) -> str:
+        """Return what people call one of these files."""
+        return self.folder.file(path.name)
 
     @contextmanager
-    def claimed(self, checkpoints: Checkpoints, resume: bool) -> Iterator[RunDirectory | None]:
+    def claimed(self, checkpoints: Checkpoints, resume: bool) -> Iterator[Folder | None]:
         """Own the folder for the time of a fit; give the earlier run that was there, in the place where it is now.
 
         Raises
@@ -96,46 +104,35 @@ class RunDirectory:
         ConfigError, InputError
             The folder cannot be made, holds what is not ours, has nothing to ``resume``, or a fit is writing to it.
         """
-        if resume and not checkpoints.paths():
-            raise ConfigError(f"there is nothing to resume in {self.path}: it has no checkpoint; fit without --resume")
+        if resume and not checkpoints.names():
+            raise ConfigError(
+                f"there is nothing to resume in {self.folder}: it has no checkpoint; fit without --resume"
+            )
         with ExitStack() as stack:
             try:
-                aside = None if resume else self._make_room()
-                self.path.mkdir(parents=True, exist_ok=True)
+                aside = None if resume else _make_room(self.folder)
+                self.desk.path.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(checkpoints.owned())
-                self._sweep(resume)
+                _sweep(self.folder, resume)
+                self._carry(resume)
                 self.log.touch()
             except OSError as error:
                 raise ConfigError(
-                    f"output.directory {self.path} cannot be written: {error.strerror}; name another folder"
+                    f"output.directory {self.folder} cannot be written: {error.strerror}; name another folder"
                 ) from error
-            yield aside
+            try:
+                yield aside
+            except BaseException:
+                with suppress(InputError):  # the fit's own end matters more
+                    self.desk.publish()
+                raise
+            self.desk.publish()
 
-    def _make_room(self) -> RunDirectory | None:
-        """Move an earlier run aside; refuse what is no run."""
-        if not self.path.is_dir():
-            return None
-        earlier = Checkpoints(self.checkpoints)
-        if earlier.paths() or (self.config.exists() and self.model.exists()):
-            with earlier.owned():
-                places = (self.path.with_name(f"{self.path.name}.{number}") for number in count(1))
-                return RunDirectory(self.path.rename(next(place for place in places if not place.exists())))
-        ours = {*OURS, *self._temporary()}
-        foreign = sorted(entry.name for entry in self.path.iterdir() if entry.name not in ours)
-        if foreign:
-            raise ConfigError(
-                f"output.directory {self.path} holds {foreign[0]}, which is no part of a run; name another folder"
-            )
-        return None
-
-    def _sweep(self, resume: bool) -> None:
-        """Remove what a fit that was killed has left, and what does not belong to the one that begins."""
-        for name in (*self._temporary(), *(() if resume else OURS - {CHECKPOINTS})):
-            (self.path / name).unlink(missing_ok=True)
-
-    def _temporary(self) -> list[str]:
-        """Return the names of models that were being written."""
-        return [path.name for path in self.path.glob(f".{MODEL}.*")]
+    def _carry(self, resume: bool) -> None:
+        """Fetch the log that a resumed fit goes on writing, where it is elsewhere."""
+        if resume and not self.log.exists():
+            with suppress(FileNotFoundError), self.folder.reading(LOG) as log:
+                self.log.write_bytes(log.read())
 
     @contextmanager
     def logged(self, form: str = "text") -> Iterator[logging.Logger]:
@@ -161,13 +158,47 @@ class RunDirectory:
             raise
         except Exception as error:
             logger.error("a fault of dask-em's:\n%s", "".join(traceback.format_exception(error)))  # noqa: TRY400
-            raise FaultError(self.log) from error
+            raise FaultError(self.shown(self.log)) from error
         finally:
             logging.captureWarnings(False)
             logger.setLevel(level)
             for name, handler in handlers.items():
                 logging.getLogger(name).removeHandler(handler)
                 handler.close()
+
+
+def finished(run: Folder) -> bool:
+    """Say whether a run's fit has come to its end: its model is no older than its checkpoints."""
+    checkpoints, model = run.child(CHECKPOINTS), run.modified(MODEL)
+    times = [checkpoints.modified(name) for name in Checkpoints(checkpoints).names()[-1:]]
+    return model is not None and all(time is None or time <= model for time in times)
+
+
+def _make_room(folder: Folder) -> Folder | None:
+    """Move an earlier run aside; refuse what is no run."""
+    there = folder.names()
+    earlier = Checkpoints(folder.child(CHECKPOINTS))
+    if earlier.names() or {CONFIG, MODEL} <= set(there):
+        with earlier.owned():
+            return folder.aside()
+    foreign = [name for name in there if name not in OURS and not _temporary(name)]
+    if foreign:
+        raise ConfigError(
+            f"output.directory {folder} holds {foreign[0]}, which is no part of a run; name another folder"
+        )
+    return None
+
+
+def _sweep(folder: Folder, resume: bool) -> None:
+    """Remove what a fit that was killed has left, and what does not belong to the one that begins."""
+    for name in folder.names():
+        if _temporary(name) or (not resume and name in OURS - {CHECKPOINTS}):
+            folder.remove(name)
+
+
+def _temporary(name: str) -> bool:
+    """Say whether this is a model that was being written."""
+    return name.startswith(f".{MODEL}.")
 
 
 class _Json(logging.Formatter):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from dask_em.estimators import GaussianMixture
 from dask_em.reduction import write_whole
 from dask_em.storage import Atom, open_sink
 from dask_em.storage.blocks import Block, Piece
+from dask_em.storage.secrets import without_credentials
 
 __all__ = ["sample"]
 
@@ -21,7 +21,7 @@ BATCH = 65_536  # rows that are drawn and held at a time
 
 
 def sample(
-    model: Annotated[Path, typer.Argument(help=MODEL, metavar="MODEL")],
+    model: Annotated[str, typer.Argument(help=MODEL, metavar="MODEL")],
     rows: Annotated[int, typer.Argument(help="How many rows to draw.", metavar="N", min=1)],
     out: Annotated[str, typer.Option("--out", metavar="DEST", help="Where to: NAME.zarr or NAME.parquet.")],
     seed: Annotated[int, typer.Option(help="The same seed draws the same rows.", min=0, max=2**32 - 1)] = 0,
@@ -39,7 +39,7 @@ def sample(
     )
     everything = Block(0, 0, (Piece(Atom(rows, 8 * rows * fitted.n_features_in_, "the sample"), 0, rows),))
     write_whole(sink, lambda: sink.write(everything, _draws(fitted, rows, seed)))
-    typer.echo(f"{rows:,} rows of {fitted.n_features_in_} columns are in {out}")
+    typer.echo(f"{rows:,} rows of {fitted.n_features_in_} columns are in {without_credentials(out)}")
 
 
 def _draws(model: GaussianMixture, rows: int, seed: int) -> Iterator[np.ndarray[Any, Any]]:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dask_em.cli.given import MODEL, SOURCE, loaded, rows_of
+from dask_em.cli.given import MODEL, SOURCE, loaded, options_beside, rows_of
 
 __all__ = ["score"]
 
 
 def score(
-    model: Annotated[Path, typer.Argument(help=MODEL, metavar="MODEL")],
+    model: Annotated[str, typer.Argument(help=MODEL, metavar="MODEL")],
     source: Annotated[str, typer.Argument(help=SOURCE, metavar="SOURCE")],
 ) -> None:
     """Tell the mean log-likelihood of the rows of SOURCE under MODEL, in nats per row."""
-    fitted = loaded(model)
+    fitted = loaded(model, options_beside(source))
     with rows_of(source) as (data, client), nullcontext() if client is None else client.as_current():
         typer.echo(f"{fitted.score(data):.9f} nats per row")

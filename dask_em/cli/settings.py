@@ -53,17 +53,29 @@ def source_of(data: Data) -> Source:
         weights=data.weights,
         missing_chunks=data.missing_chunks,
         storage_options=data.storage_options or None,
+        reader=data.reader,
     )
 
 
 def spooled_of(data: Data, source: Source, client: Any) -> Source:
     """Return the source as it is, or over rows that were written to Zarr once, where a config asks for that."""
-    return source if data.spool is None else spooled(source, data.spool, data.weights is not None, client)
+    if data.spool is None:
+        return source
+    return spooled(source, data.spool, data.weights is not None, client, _options_of_spool(data))
 
 
 def found_of(data: Data, source: Source) -> Source | None:
     """Return the source over rows that were spooled before; None where they would be written first."""
-    return find_spooled(source, data.spool, data.weights is not None) if data.spool else None
+    if data.spool is None:
+        return None
+    return find_spooled(source, data.spool, data.weights is not None, _options_of_spool(data))
+
+
+def _options_of_spool(data: Data) -> dict[str, Any] | None:
+    """Return the options of the rows' file system where they are spooled to the same kind of it."""
+    there, _, rest = (data.spool or "").partition("://")
+    same = bool(rest) and data.reader == "fsspec" and data.source.startswith(f"{there}://")
+    return data.storage_options if same else None
 
 
 def estimator_of(config: Config) -> GaussianMixture | GaussianMixtureSearch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +12,6 @@ from dask_em.cli.summary import summary_of
 __all__ = ["show"]
 
 
-def show(model: Annotated[Path, typer.Argument(help=MODEL, metavar="MODEL|RUN")]) -> None:
+def show(model: Annotated[str, typer.Argument(help=MODEL, metavar="MODEL|RUN")]) -> None:
     """Tell what MODEL is, how its fit ended, and how large its components are."""
     typer.echo(summary_of(loaded(model)).text())

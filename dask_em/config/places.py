@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
-from dask_em.config.words import ONE, SEVERAL, STRICT, Count, Size, Text, several
+from dask_em.config.words import ONE, SEVERAL, STRICT, Count, Options, Size, Text, several
 from dask_em.execution.kinds import KINDS, KindName, misfit
 
 __all__ = ["Cluster", "Security"]
@@ -54,7 +54,7 @@ class Cluster(BaseModel):  # type: ignore[no-redef]  # "kwargs", of the plugin's
     class_: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = Field(
         None, alias="class", description="module:Class of a cluster of Dask's kind (custom), such as coiled:Cluster."
     )
-    kwargs: dict[str, Any] = Field(
+    kwargs: Options = Field(
         default_factory=dict, description="Further arguments of the library's own class, as its documentation has them."
     )
     security: (

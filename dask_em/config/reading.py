@@ -16,33 +16,35 @@ from dask_em.config.sentences import sentence
 from dask_em.config.tree import Config, keys
 from dask_em.config.words import ONE, SEVERAL
 from dask_em.errors import ConfigError
+from dask_em.storage.folder import file_at
 from dask_em.storage.secrets import holds_secrets, without_credentials, without_secrets
 
 __all__ = ["dump_config", "json_schema", "kind_named", "load_config"]
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a config, with ``section.key=value`` overrides whose values are read as YAML.
+    """Read a config from a path or URL, with ``section.key=value`` overrides whose values are read as YAML.
 
     Raises
     ------
     ConfigError
         The file cannot be read or says something that cannot be: a sentence for each fault.
     """
-    tree = _read(Path(path))
+    tree = _read(str(path))
     places = dict(_override(tree, override) for override in overrides)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
         faults = {_place(fault["loc"]): fault for fault in error.errors(include_url=False)}
         deepest = [at for at in faults if not any(other.startswith(f"{at}.") for other in faults)]
-        raise ConfigError("\n".join(sentence(at, faults[at], str(path), places) for at in deepest)) from None
+        name = without_credentials(str(path))
+        raise ConfigError("\n".join(sentence(at, faults[at], name, places) for at in deepest)) from None
 
 
 def kind_named(path: str | Path, overrides: Sequence[str] = ()) -> str | None:
     """Return the kind of cluster that a config names, whatever else is wrong with it; None: it cannot be read."""
     try:
-        tree = _read(Path(path))
+        tree = _read(str(path))
         for override in overrides:
             _override(tree, override)
     except ConfigError:
@@ -60,7 +62,8 @@ def dump_config(config: Config) -> str:
     tree = config.model_dump(mode="json", by_alias=True)
     tree["data"]["source"] = _absolute(without_credentials(tree["data"]["source"]))
     tree["data"]["storage_options"] = without_secrets(config.data.storage_options)
-    tree["output"]["directory"] = _absolute(tree["output"]["directory"])
+    tree["output"]["directory"] = _absolute(without_credentials(tree["output"]["directory"]))
+    tree["output"]["storage_options"] = without_secrets(config.output.storage_options)
     if tree["data"]["spool"]:
         tree["data"]["spool"] = _absolute(without_credentials(tree["data"]["spool"]))
     tree["cluster"]["kwargs"] = without_secrets(config.cluster.kwargs)
@@ -98,15 +101,18 @@ for _tag, _pattern in {
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), None)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: str) -> dict[str, Any]:
+    name = without_credentials(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        folder, file_name = file_at(path)
+        with folder.reading(file_name) as file:
+            text = file.read().decode()
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"cannot read the config {path}: {why}; give the path of a YAML file") from None
-    tree = _parse(text, str(path))
+        why = error.strerror or "there is none" if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"cannot read the config {name}: {why}; give the path of a YAML file") from None
+    tree = _parse(text, name)
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path} holds no sections; a config has the sections {', '.join(Config.model_fields)}")
+        raise ConfigError(f"{name} holds no sections; a config has the sections {', '.join(Config.model_fields)}")
     return tree
 
 

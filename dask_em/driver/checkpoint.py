@@ -6,28 +6,26 @@ Of a folder's checkpoints the newest valid one counts. One fit at a time owns a 
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import logging
 import os
-import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
-from typing import IO
+from typing import Any
 
 from dask_em._record import digest, record, static
 from dask_em.driver.state import State, ended
 from dask_em.driver.stopping import Stopping
-from dask_em.errors import DataError, InputError
+from dask_em.errors import DataError
 from dask_em.kernel import Holdout
-from dask_em.storage import load_record, save_record
+from dask_em.storage.archive import read_record, write_record
+from dask_em.storage.folder import Folder, folder_at
 
 __all__ = ["Checkpoint", "Checkpoints"]
 
 KEPT = 2  # the newest: one may be damaged
 KIND = "checkpoint"
-NAME, LOCK = "checkpoint-", "lock"
+NAME, ENDING = "checkpoint-", ".npz"
 
 logger = logging.getLogger("dask_em")
 
@@ -73,21 +71,28 @@ class Checkpoints:
 
     Parameters
     ----------
-    folder : path
-        Local; made where it is missing.
+    folder : path, URL or Folder
+        Made where it is missing. At a URL each checkpoint is one object, seen when it is whole.
     every : float
         Seconds between two checkpoints at least; 0 writes one after each pass.
+    storage_options : mapping, optional
+        For the file system of a URL.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], every: float = 0.0) -> None:
-        self.folder = Path(folder).expanduser()
+    def __init__(
+        self,
+        folder: str | os.PathLike[str] | Folder,
+        every: float = 0.0,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.folder = folder_at(folder, storage_options) if isinstance(folder, str | os.PathLike) else folder
         self.every = every
         self.saved = False  # whether this object has written any
-        self._owned = False
+        self._require: Callable[[], None] | None = None  # raises where the folder is no longer owned; None: it is not
         self._written = float("-inf")
         self._waiting: Checkpoint | None = None
         self._newest: Checkpoint | None = None  # known while the folder is owned
-        self._damaged: list[Path] = []
+        self._damaged: list[str] = []
 
     @contextmanager
     def owned(self) -> Iterator[None]:
@@ -98,7 +103,7 @@ class Checkpoints:
         InputError
             Another fit owns it, or it cannot be made.
         """
-        with nullcontext() if self._owned else self._locked():
+        with nullcontext() if self._require else self._locked():
             try:
                 yield
             finally:
@@ -110,9 +115,9 @@ class Checkpoints:
         if not checkpoint.running or time.monotonic() - self._written >= self.every:
             self._write()
 
-    def paths(self) -> list[Path]:
-        """Return the files that are there, the newest last."""
-        return sorted(self.folder.glob(f"{NAME}*.npz"))
+    def names(self) -> list[str]:
+        """Return the names of the files that are there, the newest last."""
+        return [name for name in self.folder.names() if name.startswith(NAME) and name.endswith(ENDING)]
 
     def newest(self) -> Checkpoint | None:
         """Return the newest valid checkpoint; None where the folder has none.
@@ -124,21 +129,21 @@ class Checkpoints:
         """
         if self._newest is None:
             found = self._read()
-            self._newest = found if self._owned else None
+            self._newest = found if self._require else None
             return found
         return self._newest
 
     def _read(self) -> Checkpoint | None:
         reason = ""
-        for path in reversed(self.paths()):
+        for name in reversed(self.names()):
             try:
-                header, value = load_record(path)
+                header, value = read_record(self.folder, name)
                 if header.get("kind") == KIND and header.get("digest") == digest(value):
                     return value  # type: ignore[no-any-return]  # of its kind
-                reason = f"{path} holds something else than was written"
+                reason = f"{self.folder.file(name)} holds something else than was written"
             except DataError as error:
                 reason = str(error)
-            self._damaged.append(path)
+            self._damaged.append(name)
             logger.warning("a checkpoint is left out: %s", reason, extra={"event": "checkpoint left out"})
         if reason:
             raise DataError(f"no checkpoint in {self.folder} is whole, so that the fit must begin anew: {reason}")
@@ -148,53 +153,28 @@ class Checkpoints:
         checkpoint = self._waiting
         if checkpoint is None:
             return
-        paths = self.paths()
-        number = int(paths[-1].stem.removeprefix(NAME)) + 1 if paths else 0
+        if self._require:
+            self._require()
+        names = self.names()
+        number = int(names[-1].removeprefix(NAME).removesuffix(ENDING)) + 1 if names else 0
         header = {"kind": KIND, "digest": digest(checkpoint)}
-        save_record(self.folder / f"{NAME}{number:06d}.npz", header, checkpoint)
+        write_record(self.folder, f"{NAME}{number:06d}{ENDING}", header, checkpoint)
         self._newest, self._waiting = checkpoint, None
         self._written, self.saved = time.monotonic(), True
         self._sweep()
 
     def _sweep(self) -> None:
         """Remove all but the newest, and what a write that was killed has left."""
-        kept = [path for path in self.paths() if path not in self._damaged][-KEPT:]
-        for path in self.folder.iterdir():
-            if path not in kept and path.name.startswith((NAME, f".{NAME}")):
-                path.unlink(missing_ok=True)
+        kept = [name for name in self.names() if name not in self._damaged][-KEPT:]
+        for name in self.folder.names():
+            if name not in kept and name.startswith((NAME, f".{NAME}")):
+                self.folder.remove(name)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the folder's lock, which the system gives back whatever becomes of this process."""
-        with self._lock() as file:
-            self._owned = True
+        with self.folder.owned() as require:
+            self._require = require
             try:
                 yield
             finally:
-                self._owned, self._newest = False, None
-                file.truncate(0)
-
-    def _lock(self) -> IO[str]:
-        path = self.folder / LOCK
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            file = path.open("a+", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"{self.folder} cannot be written: {error.strerror}; name another folder") from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not (path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())):
-                raise BlockingIOError  # moved away meanwhile, by a fit that begins
-        except OSError as error:
-            file.seek(0)
-            owner = file.read() or "which has just begun"
-            file.close()
-            if not isinstance(error, BlockingIOError):
-                raise InputError(f"{self.folder} cannot be locked: {error.strerror}; name another folder") from error
-            raise InputError(
-                f"another fit is writing to {self.folder} ({owner}); wait for its end, or name another folder"
-            ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
-        file.flush()
-        return file
+                self._require, self._newest = None, None

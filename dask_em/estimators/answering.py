@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -35,9 +36,19 @@ class Answering:
         """Return the log-density of each row in nats, (n,); lazy for data that is not in memory."""
         return answers.answer(self._checked(), X, "log_density")
 
-    def predict_to(self, X: Any, destination: str, what: str = "labels", client: Any = None) -> Manifest:
-        """Stream ``labels``, ``responsibilities`` or ``log_density`` to Zarr or Parquet, block by block."""
-        return answers.write_answer(self._checked(), X, destination, what, client)
+    def predict_to(
+        self,
+        X: Any,
+        destination: str,
+        what: str = "labels",
+        client: Any = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> Manifest:
+        """Stream ``labels``, ``responsibilities`` or ``log_density`` to Zarr or Parquet, block by block.
+
+        ``destination`` is a path or URL; ``storage_options`` are for the file system of a URL.
+        """
+        return answers.write_answer(self._checked(), X, destination, what, client, storage_options)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return the mean log-likelihood in nats per row."""

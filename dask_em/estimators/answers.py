@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -75,7 +75,14 @@ def answer(fitted: Fitted, data: Any, what: str) -> Any:
         return sink.result
 
 
-def write_answer(fitted: Fitted, data: Any, destination: str, what: str = "labels", client: Any = None) -> Manifest:
+def write_answer(
+    fitted: Fitted,
+    data: Any,
+    destination: str,
+    what: str = "labels",
+    client: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Manifest:
     """Stream predictions to a Zarr array (``.zarr``) or a Parquet folder (``.parquet``), committed last."""
     question, source = _question(what), opened(fitted, data)
     k = len(fitted.params.weights)
@@ -83,7 +90,8 @@ def write_answer(fitted: Fitted, data: Any, destination: str, what: str = "label
     ask = partial(question.kernel, fitted.prepare(), fitted.size.tile_rows)
     with reading(source, fitted.size, client, align=CHUNK_ROWS, once=True) as reducer:
         width = k if question.wide else None
-        sink = open_sink(destination, reducer.layout.rows, width, names, np.dtype(question.dtype), CHUNK_ROWS)
+        dtype = np.dtype(question.dtype)
+        sink = open_sink(destination, reducer.layout.rows, width, names, dtype, CHUNK_ROWS, storage_options)
         return reducer.write(partial(_checked, source.schema, source.name, ask), sink)
 
 

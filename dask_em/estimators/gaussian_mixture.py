@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -205,13 +206,14 @@ class GaussianMixture(Iterating, Updating, Answering, DensityMixin, BaseEstimato
         """Fit, then predict."""
         return self.fit(X, y, sample_weight).predict(X)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, storage_options: Mapping[str, Any] | None = None) -> None:
         """Write the model to one file that describes itself and holds no pickle; read it with ``dask_em.load``.
 
-        A ``random_state`` that is a generator has no such form and comes back as None.
+        ``path`` may be a URL, and ``storage_options`` are for its file system. A ``random_state`` that is a generator
+        has no such form and comes back as None.
         """
         header = {"estimator": "GaussianMixture", "parameters": portable(self.get_params())}
-        save_record(model_path(path), header, self._checked())
+        save_record(model_path(path), header, self._checked(), storage_options)
 
     @classmethod
     def restore(cls, parameters: dict[str, Any], fitted: Fitted) -> Self:

@@ -40,7 +40,7 @@ class Iterating(ABC):
             As in ``fit``.
         client : distributed.Client, optional
             Where to compute; the active one, or local threads, where none is given.
-        checkpoints : path or Checkpoints, optional
+        checkpoints : path, URL or Checkpoints, optional
             A folder that a checkpoint is written to after each pass. With ``resume`` the fit goes on from the newest
             one there, on whatever cluster, to the same bits.
         """

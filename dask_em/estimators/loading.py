@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,15 @@ from dask_em.errors import DataError
 from dask_em.estimators.gaussian_mixture import GaussianMixture
 from dask_em.estimators.given import model_path
 from dask_em.storage import load_record
+from dask_em.storage.secrets import without_credentials
 
 __all__ = ["load"]
 
 ESTIMATORS = {"GaussianMixture": GaussianMixture}
 
 
-def load(path: str | Path) -> Any:
-    """Return the fitted estimator that ``save`` wrote.
+def load(path: str | Path, storage_options: Mapping[str, Any] | None = None) -> Any:
+    """Return the fitted estimator that ``save`` wrote to a path or URL.
 
     Raises
     ------
@@ -25,8 +27,10 @@ def load(path: str | Path) -> Any:
     InputError
         The path is no path.
     """
-    header, fitted = load_record(model_path(path))
+    header, fitted = load_record(model_path(path), storage_options)
     name = header.get("estimator")
     if name not in ESTIMATORS:
-        raise DataError(f"{path} holds a {name!r}, which is no estimator of this version of dask_em")
+        raise DataError(
+            f"{without_credentials(str(path))} holds a {name!r}, which is no estimator of this version of dask_em"
+        )
     return ESTIMATORS[name].restore(header["parameters"], fitted)

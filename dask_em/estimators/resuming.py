@@ -51,10 +51,10 @@ class Kept:
             There is nothing to resume, or something that a new fit would write over, or another fit owns the folder.
         """
         folder = self.checkpoints.folder
-        if self.resume and not self.checkpoints.paths():
+        if self.resume and not self.checkpoints.names():
             raise InputError(f"there is no checkpoint in {folder} to resume from; fit anew, without resuming")
         with self.checkpoints.owned():
-            if not self.resume and self.checkpoints.paths():
+            if not self.resume and self.checkpoints.names():
                 raise InputError(
                     f"{folder} holds the checkpoints of an earlier fit; resume it (resume=True), or name another folder"
                 )

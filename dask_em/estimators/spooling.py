@@ -6,7 +6,7 @@ import dataclasses
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from dask_em.plan import ModelSize
 from dask_em.rows import Rows, Schema
 from dask_em.storage import Source, open_sink, open_source
 from dask_em.storage.location import Location
+from dask_em.storage.secrets import without_credentials
 from dask_em.storage.source import Atom
 
 __all__ = ["find_spooled", "spool", "spooled"]
@@ -48,7 +49,14 @@ class Spooled:
         return dataclasses.replace(found, values=values, weight=np.ascontiguousarray(found.values[:, -1]))
 
 
-def spool(data: Any, path: str | os.PathLike[str], *, sample_weight: Any = None, client: Any = None) -> Source:
+def spool(
+    data: Any,
+    path: str | os.PathLike[str],
+    *,
+    sample_weight: Any = None,
+    client: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Source:
     """Write rows to a Zarr array once, and return the source over it; one that is there already is taken as it is.
 
     Parameters
@@ -56,11 +64,13 @@ def spool(data: Any, path: str | os.PathLike[str], *, sample_weight: Any = None,
     data : array, frame, collection, path, URL or Source
         Rows (n, d), such as a Dask collection whose chunks are slow to compute, or differ each time they are.
     path : str or path
-        Where the array will be; its name ends with ``.zarr``. It is seen under its name when it is complete.
+        Where the array will be, a URL too; its name ends with ``.zarr``. It is an array when it is complete.
     sample_weight : array-like (n,) or the name of a column, optional
         Weights go along as a last column, those of a Source of your own too; rows are then stored as float64.
     client : distributed.Client, optional
         Where to compute; the active one, or local threads, where none is given.
+    storage_options : mapping, optional
+        For the file system of a URL.
 
     Raises
     ------
@@ -70,14 +80,21 @@ def spool(data: Any, path: str | os.PathLike[str], *, sample_weight: Any = None,
         The name does not end with ``.zarr``.
     """
     source = source_of(table(data), sample_weight=sample_weight)
-    return spooled(source, path, sample_weight is not None or source is data, client)  # a Source may have weights
+    weighted = sample_weight is not None or source is data  # a Source may have weights
+    return spooled(source, path, weighted, client, storage_options)
 
 
-def spooled(source: Source, path: str | os.PathLike[str], weighted: bool, client: Any) -> Source:
+def spooled(
+    source: Source,
+    path: str | os.PathLike[str],
+    weighted: bool,
+    client: Any,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Source:
     """Return a source whose rows are read from a Zarr array, written now where it is not there yet."""
-    found = find_spooled(source, path, weighted)
+    found, name = find_spooled(source, path, weighted, storage_options), without_credentials(os.fspath(path))
     if found is not None:
-        logger.info("the rows are read from %s, where they were spooled before; remove it to spool anew", path)
+        logger.info("the rows are read from %s, where they were spooled before; remove it to spool anew", name)
         return found
     columns = _columns(source.schema, weighted)
     dtype = np.dtype(np.float64) if weighted else source.schema.dtype
@@ -85,13 +102,15 @@ def spooled(source: Source, path: str | os.PathLike[str], weighted: bool, client
     size = ModelSize(1, 2 * source.schema.features)  # blocks of the smallest model: nothing is computed
     with reading(source, size, client, align=chunk, once=True) as reducer:
         rows = reducer.layout.rows
-        sink = open_sink(path, rows, len(columns), columns, dtype, min(chunk, rows))
+        sink = open_sink(path, rows, len(columns), columns, dtype, min(chunk, rows), storage_options)
         reducer.write(_with_weights if weighted else _values, sink)
-    logger.info("%d rows were spooled to %s", rows, path, extra={"event": "spooled"})
-    return Spooled(open_source(path), source.schema, weighted)
+    logger.info("%d rows were spooled to %s", rows, name, extra={"event": "spooled"})
+    return Spooled(open_source(path, storage_options=storage_options), source.schema, weighted)
 
 
-def find_spooled(source: Source, path: str | os.PathLike[str], weighted: bool) -> Source | None:
+def find_spooled(
+    source: Source, path: str | os.PathLike[str], weighted: bool, storage_options: Mapping[str, Any] | None = None
+) -> Source | None:
     """Return the source over rows that were spooled before; None where nothing is at the path.
 
     Raises
@@ -101,12 +120,13 @@ def find_spooled(source: Source, path: str | os.PathLike[str], weighted: bool) -
     InputError
         The name does not end with ``.zarr``.
     """
-    place = Location.of(path)
+    place = Location.of(path, storage_options)
     if place.suffix != ".zarr":
         raise InputError(f"rows are spooled to Zarr, and the name {place.name} does not end with .zarr; let it")
     if not place.exists():
         return None
-    array, wanted = open_source(path, format="zarr"), _columns(source.schema, weighted)
+    array = open_source(path, format="zarr", storage_options=storage_options)
+    wanted = _columns(source.schema, weighted)
     found = _columns_at(place)
     if found != wanted:
         held = f"the columns {', '.join(found)}" if found else "an array that was not spooled"
@@ -130,7 +150,7 @@ def _columns(schema: Schema, weighted: bool) -> list[str]:
 def _columns_at(place: Location) -> list[str] | None:
     """Return the columns that the sink noted; None where another program wrote the array."""
     try:
-        noted = json.loads(place.filesystem.cat_file(place.child("zarr.json").path))
+        noted = json.loads(place.attempt(lambda: place.filesystem.cat_file(place.child("zarr.json").path)))
     except FileNotFoundError:  # an array of format 2
         return None
     columns: list[str] | None = noted.get("attributes", {}).get("columns")

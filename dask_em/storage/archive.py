@@ -5,18 +5,17 @@ from __future__ import annotations
 import io
 import json
 import os
-import tempfile
 import zipfile
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from dask_em._record import dump, restore
 from dask_em.errors import DataError, InternalError
-from dask_em.storage.secrets import without_credentials
+from dask_em.storage.folder import Folder, file_at
 
-__all__ = ["VERSION", "load_record", "save_record"]
+__all__ = ["VERSION", "load_record", "read_record", "save_record", "write_record"]
 
 Array = np.ndarray[Any, Any]
 FORMAT = "dask_em"
@@ -26,55 +25,47 @@ OURS = frozenset({"format", "version", "tree"})  # keys of the header that no ca
 EPOCH = (1980, 1, 1, 0, 0, 0)  # one time for all members: equal records make equal files
 
 
-def save_record(path: str | os.PathLike[str], header: dict[str, Any], value: Any) -> None:
-    """Write a record, whole or not at all: a reader sees the old file or the new one.
+def save_record(
+    path: str | os.PathLike[str],
+    header: dict[str, Any],
+    value: Any,
+    storage_options: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a record to a path or URL, whole or not at all: a reader sees the old file or the new one.
 
     Parameters
     ----------
     path : str or path
-        Local.
+        Or the URL of an object.
     header : dict
         What JSON can hold; given back by :func:`load_record`.
     value : record
         Any record, tuple of records, and so on.
+    storage_options : mapping, optional
+        For the remote file system.
 
     Raises
     ------
     DataError
-        The file cannot be written, or is not local.
+        The file cannot be written.
     """
-    if "://" in os.fspath(path):
-        name = without_credentials(os.fspath(path))
-        raise DataError(f"{name} is a URL, and a model is written to a local path for now; give one and copy the file")
+    write_record(*file_at(path, storage_options), header, value)
+
+
+def write_record(folder: Folder, name: str, header: dict[str, Any], value: Any) -> None:
+    """Write a record to a file of a folder; see :func:`save_record`."""
     tree, arrays = dump(value)
     if OURS & header.keys() or HEADER in arrays:
         raise InternalError(f"a header may not hold {sorted(OURS)}, and no array of a record may be named {HEADER!r}")
     told = json.dumps({"format": FORMAT, "version": VERSION, **header, "tree": tree}, sort_keys=True)
     try:
-        _replace(Path(path), {HEADER: np.array(told), **arrays})
+        with folder.writing(name) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            for member, array in {HEADER: np.array(told), **arrays}.items():
+                _write(archive, member, array)
     except OSError as error:
-        raise DataError(f"cannot write {os.fspath(path)}: {error.strerror or error}; check folder and space") from error
-
-
-def _replace(target: Path, arrays: dict[str, Array]) -> None:
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
-        temporary = Path(file.name)
-        try:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                for name, array in arrays.items():
-                    _write(archive, name, array)
-            file.flush()
-            os.fsync(file.fileno())
-            temporary.chmod(0o644)  # temporary files are made for their owner alone
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        raise DataError(
+            f"cannot write {folder.file(name)}: {error.strerror or error}; check folder and space"
+        ) from error
 
 
 def _write(archive: zipfile.ZipFile, name: str, array: Array) -> None:
@@ -86,7 +77,9 @@ def _write(archive: zipfile.ZipFile, name: str, array: Array) -> None:
         file.write(content.getbuffer())
 
 
-def load_record(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Any]:
+def load_record(
+    path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], Any]:
     """Read what :func:`save_record` wrote.
 
     Returns
@@ -101,12 +94,19 @@ def load_record(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Any]:
     DataError
         There is no such file, it is none of ours, it is damaged, or a newer dask_em wrote it.
     """
-    name = os.fspath(path)
+    return read_record(*file_at(path, storage_options))
+
+
+def read_record(folder: Folder, file_name: str) -> tuple[dict[str, Any], Any]:
+    """Read a record from a file of a folder; see :func:`load_record`."""
+    name = folder.file(file_name)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with folder.reading(file_name) as file, zipfile.ZipFile(file) as archive:
             arrays = {member.removesuffix(".npy"): _read(archive, member) for member in archive.namelist()}
     except FileNotFoundError as error:
         raise DataError(f"no such file: {name}; check the path") from error
+    except DataError:
+        raise
     except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
         text = f"{name} cannot be read as a file of dask_em ({error}); it may be truncated or another kind of file"
         raise DataError(f"{text}: restore it from a copy") from error

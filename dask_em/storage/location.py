@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from dask_em.errors import DataError, InputError
-from dask_em.storage.secrets import HIDDEN, without_credentials
+from dask_em.errors import DaskEMError, DataError, InputError
+from dask_em.storage.retrying import Retrying, is_transient
+from dask_em.storage.secrets import HIDDEN, secrets_of, without_credentials
 
-__all__ = ["Location"]
+__all__ = ["Location", "suffix_of"]
+
+V = TypeVar("V")
+_EXTRAS = {  # protocol: what reads it, and the extra that brings that
+    **dict.fromkeys(("s3", "s3a"), ("s3fs", "s3")),
+    **dict.fromkeys(("gs", "gcs"), ("gcsfs", "gcs")),
+    **dict.fromkeys(("az", "abfs", "abfss", "adl"), ("adlfs", "azure")),
+}
+_PAST = {"reading": "read", "writing": "written", "locking": "locked", "copying": "copied", "removing": "removed"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,9 @@ class Location:
         name = without_credentials(text)
         try:
             filesystem, path = fsspec.core.url_to_fs(text, **options)
-        except (ImportError, ValueError) as error:
+        except ImportError as error:
+            raise DataError(f"cannot open {name}: {_to_install(text, error)}") from error
+        except ValueError as error:
             raise DataError(f"cannot open {name}: {error}") from error
         if isinstance(filesystem, LocalFileSystem) and options:
             raise InputError(f"storage_options do not apply to the local path {name}; leave them out")
@@ -61,9 +72,7 @@ class Location:
     @property
     def suffix(self) -> str:
         """What the name ends with, in small letters: ".npy"; ".zarr.zip" counts as one."""
-        leaf = self.path.partition("?")[0] if "://" in self.path else self.path
-        leaf = leaf.rstrip("/").rpartition("/")[2].lower()
-        return ".zarr.zip" if leaf.endswith(".zarr.zip") else os.path.splitext(leaf)[1]  # noqa: PTH122  # may be a URL
+        return suffix_of(self.path)
 
     def child(self, *parts: str) -> Location:
         """Return a location below this one."""
@@ -86,17 +95,43 @@ class Location:
         """
         try:
             self.filesystem.invalidate_cache()
-            return bool(self.filesystem.exists(self.path))
+            return Retrying()(lambda: bool(self.filesystem.exists(self.path)), self.name)
         except Exception as error:
             raise self.unusable("cannot be reached", error) from error
 
     def unusable(self, why: str, error: BaseException) -> DataError:
         """Return the sentence for what a file system or codec raised: they raise what they like, credentials too."""
         text = without_credentials(" ".join(str(error).split())) or type(error).__name__
-        for user in re.findall(r"://([^/?#@]+)@", self.url):
-            text = text.replace(user, HIDDEN)
-        place = "path" if self.local else "address and the storage_options"
+        for secret in (*re.findall(r"://([^/?#@]+)@", self.url), *secrets_of(self.options)):
+            text = text.replace(secret, HIDDEN)
+        if is_transient(error):
+            return DataError(
+                f"{self.name} cannot be reached ({text}); look whether the storage is there, and begin again"
+            )
+        place = "path" if self.local else "address and the storage_options, or the credentials of the environment"
         return DataError(f"{self.name} {why} ({text}); check the {place}")
+
+    def attempt(self, act: Callable[[], V], doing: str = "reading") -> V:
+        """Return what ``act`` gives, which asks the file system about this place; again where it fails for a moment.
+
+        Raises
+        ------
+        DataError
+            It fails for good, or too often.
+        FileExistsError, FileNotFoundError
+            The file system says so; the latter only where something was to be read or removed.
+        """
+        absent = FileNotFoundError if doing in ("reading", "removing") else FileExistsError
+        try:
+            return Retrying()(act, self.name, doing)
+        except (DaskEMError, FileExistsError, absent):
+            raise
+        except Exception as error:
+            raise self.unusable(f"cannot be {_PAST[doing]}", error) from error
+
+    def upload(self, path: str) -> None:
+        """Put a file of this machine here: whole, and again where that fails for a moment."""
+        self.attempt(lambda: self.filesystem.put_file(path, self.path), "writing")
 
     def is_folder(self) -> bool:
         """Say whether there is a folder."""
@@ -109,6 +144,14 @@ class Location:
             raise DataError(f"no such file or folder: {self.name}; check the path")
         return self
 
+    def require_bucket(self) -> None:
+        """Tell of a store that there is nothing in which it could be, where it says that."""
+        try:
+            self.filesystem.ls(self.path)
+        except Exception as error:
+            if _says_no_bucket(error):
+                raise self.unusable("cannot be reached", error) from error
+
     def _refuse_silence(self) -> None:
         """Tell what keeps a remote file system from answering: its ``exists`` says no to that, too."""
         if self.local:
@@ -117,19 +160,20 @@ class Location:
             self.filesystem.info(self.path)
         except Exception as error:
             cause = error.__cause__ if isinstance(error, FileNotFoundError) else error
-            if cause is not None and not isinstance(cause, FileNotFoundError) and not _says_absent(cause):
-                raise self.unusable("cannot be reached", cause) from error
+            absent = cause is None or isinstance(cause, FileNotFoundError) or _says_absent(cause)
+            if not absent or _says_no_bucket(error):
+                raise self.unusable("cannot be reached", cause or error) from error
 
     def version(self) -> str:
         """Return a text that changes when the file does (by size and time, or as the store tells)."""
         return str(self.filesystem.ukey(self.path))
 
-    def move(self, to: Location) -> None:
-        """Rename a file or folder; in one step on a local file system."""
-        if self.local:
-            os.replace(self.path, to.path)  # noqa: PTH105  # paths are the file system's texts
-        else:
-            self.filesystem.mv(self.path, to.path, recursive=True)
+
+def suffix_of(path: str) -> str:
+    """Return what the name of a path or URL ends with; see :attr:`Location.suffix`."""
+    leaf = path.partition("?")[0] if "://" in path else path
+    leaf = leaf.rstrip("/").rpartition("/")[2].lower()
+    return ".zarr.zip" if leaf.endswith(".zarr.zip") else os.path.splitext(leaf)[1]  # noqa: PTH122  # may be a URL
 
 
 def _says_absent(error: BaseException) -> bool:
@@ -137,3 +181,19 @@ def _says_absent(error: BaseException) -> bool:
     response = getattr(error, "response", None)
     told = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
     return 404 in (getattr(error, "status", None), told)
+
+
+def _says_no_bucket(error: BaseException) -> bool:
+    """Say whether a store answered that the bucket or container itself is missing."""
+    return any(
+        "bucket does not exist" in str(each) or "ContainerNotFound" in str(each) for each in (error, error.__cause__)
+    )
+
+
+def _to_install(url: str, error: ImportError) -> str:
+    """Return which extra brings what reads a URL."""
+    protocol = url.rpartition("::")[2].partition("://")[0]
+    if protocol not in _EXTRAS:
+        return str(error)
+    package, extra = _EXTRAS[protocol]
+    return f"{protocol}:// is read by {package}, which is not installed: pip install 'dask-em[{extra}]'"

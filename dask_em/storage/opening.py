@@ -11,7 +11,9 @@ import numpy as np
 
 from dask_em.errors import DataError, InputError, did_you_mean
 from dask_em.storage.late import member
-from dask_em.storage.location import Location
+from dask_em.storage.location import Location, suffix_of
+from dask_em.storage.retrying import Retrying
+from dask_em.storage.secrets import without_credentials
 from dask_em.storage.source import Source
 from dask_em.storage.weighted import Beside, Weighted
 
@@ -34,15 +36,19 @@ class _Format:
         for setting in given:
             if setting not in self.settings:
                 raise InputError(f"{setting} does not apply to {self.said}; leave it out")
-        source: Source = member(self.module, self.source)(data, **given)
-        return source
+        made = member(self.module, self.source)
+        if not isinstance(data, str):
+            source: Source = made(data, **given)
+            return source
+        opened: Source = Retrying()(lambda: made(data, **given), without_credentials(data), "opening")
+        return opened
 
 
 _MATRIX = {"columns", "feature_axis", "rows_per_atom"}
 _FILE = {"storage_options"}
 _ZARR = _MATRIX | {"weights", "missing_chunks"}
 _FORMATS = {
-    "zarr": _Format("Zarr", "zarr", "open_zarr", frozenset(_ZARR | _FILE | {"array"})),
+    "zarr": _Format("Zarr", "zarr", "open_zarr", frozenset(_ZARR | _FILE | {"array", "reader"})),
     "npy": _Format("a .npy file", "numpy", "NpySource", frozenset(_MATRIX | _FILE)),
     "parquet": _Format("Parquet", "parquet", "ParquetSource", frozenset({"columns", "weights"} | _FILE)),
 }
@@ -67,6 +73,7 @@ def open_source(  # noqa: PLR0913  # each argument is a key of the config
     weights: Any = None,
     missing_chunks: str = "error",
     storage_options: Mapping[str, Any] | None = None,
+    reader: str = "fsspec",
 ) -> Source:
     """Return the source for what a user gave.
 
@@ -91,7 +98,9 @@ def open_source(  # noqa: PLR0913  # each argument is a key of the config
     missing_chunks : {"error", "fill"}
         What a missing Zarr chunk means.
     storage_options : mapping, optional
-        For a remote file system.
+        For a remote file system: fsspec's, or those of obstore's store.
+    reader : {"fsspec", "obstore"}
+        What reads Zarr at a URL.
 
     Raises
     ------
@@ -108,6 +117,7 @@ def open_source(  # noqa: PLR0913  # each argument is a key of the config
         "weights": weights if isinstance(weights, str) else None,
         "missing_chunks": None if missing_chunks == "error" else missing_chunks,
         "storage_options": storage_options or None,
+        "reader": None if reader == "fsspec" else reader,
     }
     source = _open(data, format, {key: value for key, value in given.items() if value is not None})
     return source if weights is None or isinstance(weights, str) else _weighted(source, data, weights)
@@ -165,13 +175,20 @@ def _open_path(path: str, said: str | None, given: dict[str, Any]) -> Source:
         return _FORMATS["zarr"].open(member("examples", "example")(path.removeprefix(EXAMPLE)), given)
     if said is not None and said not in _FORMATS:
         raise InputError(f"there is no format {said!r}.{did_you_mean(said, _FORMATS)} Of formats, {_KNOWN}")
-    return _FORMATS[said or _format_of(Location.of(path, given.get("storage_options")))].open(path, given)
+    return _FORMATS[said or _format_of(path, given)].open(path, given)
 
 
-def _format_of(location: Location) -> str:
-    by_name = _SUFFIXES.get(location.suffix)
+def _format_of(path: str, given: Mapping[str, Any]) -> str:
+    by_name = _SUFFIXES.get(suffix_of(path))
     if by_name is not None:
         return by_name
+    if "reader" in given:
+        return "zarr"  # it reads nothing else
+    location = Location.of(path, given.get("storage_options"))
+    return Retrying()(lambda: _format_at(location), location.name, "opening")
+
+
+def _format_at(location: Location) -> str:
     if any(mark in location.path for mark in "*?["):
         raise DataError(f"what {location.name} holds cannot be told from its ending; give format: {_KNOWN}")
     if location.require().is_folder():

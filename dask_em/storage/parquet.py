@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from dask_em.errors import DataError, InputError
 from dask_em.rows import Rows, Schema
 from dask_em.storage.columns import CHOOSE, choose_names, common_type, require_numeric
+from dask_em.storage.destination import CLAIM, unfinished
 from dask_em.storage.location import Location
 from dask_em.storage.source import Atom
 
@@ -85,9 +86,12 @@ class ParquetSource:
     def atoms(self) -> Sequence[Atom]:
         """Return the row groups, file after file, from the footers alone."""
         if self._atoms is None:
-            files = self._files()
-            self._atoms = self._plan(files, [_footer(*file) for file in files])
+            self._atoms = self._location.attempt(self._found_again)
         return self._atoms
+
+    def _found_again(self) -> list[Atom]:
+        files = self._files()
+        return self._plan(files, [_footer(*file) for file in files])
 
     def load(self, atom: Atom, rows: slice = slice(None)) -> Rows:
         """Read (some of) an atom's rows.
@@ -161,7 +165,10 @@ def _paths(location: Location) -> list[str]:
     if any(mark in path for mark in "*?["):
         found = [name for name in system.glob(path) if not system.isdir(name)]
     elif location.require().is_folder():
-        found = [name for name in system.find(path) if name.lower().endswith(ENDINGS)]
+        everything = system.find(path)
+        if any(name.rpartition("/")[2] == CLAIM for name in everything):
+            raise unfinished(location) or DataError(f"{location.name} has just been written; read it again")
+        found = [name for name in everything if name.lower().endswith(ENDINGS)]
     else:
         return [path]
     hidden = ("_", ".")

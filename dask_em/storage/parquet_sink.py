@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +13,8 @@ import pyarrow.parquet as pq
 from dask_em.errors import InternalError
 from dask_em.statistics import Manifest
 from dask_em.storage.blocks import Block
-from dask_em.storage.location import Location
-from dask_em.storage.sinks import Destination, runs_of
+from dask_em.storage.destination import destination_at
+from dask_em.storage.sinks import runs_of
 
 __all__ = ["ParquetSink"]
 
@@ -45,36 +44,31 @@ class ParquetSink:
         rows: int,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._destination = Destination.of(url, storage_options)
+        self._destination = destination_at(url, storage_options)
         self._columns, self._rows = tuple(columns), rows
 
     def begin(self) -> None:
-        """Make the folder under its temporary name; DataError where the destination exists."""
-        self._destination.require_free()
-        partial = self._destination.partial
-        partial.filesystem.makedirs(partial.path, exist_ok=True)
+        """Make room; DataError where the destination exists."""
+        self._destination.begin()
 
     def write(self, block: Block, parts: Iterator[Array]) -> Manifest:
         """Write a block's results to its file; a file is seen whole or not at all, and may be written again."""
         name = f"part-{block.index:05d}.parquet"
-        place = self._destination.partial.child(name)
-        # An object store shows a file once it is closed; a local one needs a name of its own until then.
-        target = self._destination.partial.child(f"_{uuid.uuid4().hex}-{name}") if place.local else place
-        rows = self._write(target, runs_of(GROUP_ROWS, parts))
-        if place.local:
-            target.move(place)
-        return Manifest(rows, int(place.filesystem.size(place.path)), (name,))
+        with self._destination.file(name) as file:
+            rows = self._write(file, runs_of(GROUP_ROWS, parts))
+            nbytes = file.tell()
+        self._destination.written([name])
+        return Manifest(rows, nbytes, (name,))
 
-    def _write(self, target: Location, runs: Iterator[Array]) -> int:
+    def _write(self, file: IO[bytes], runs: Iterator[Array]) -> int:
         rows, writer = 0, None
-        with target.filesystem.open(target.path, "wb") as file:
-            for run in runs:
-                table = self._table(run)
-                writer = writer or pq.ParquetWriter(file, table.schema)
-                writer.write_table(table)
-                rows += len(run)
-            if writer is not None:
-                writer.close()
+        for run in runs:
+            table = self._table(run)
+            writer = writer or pq.ParquetWriter(file, table.schema)
+            writer.write_table(table)
+            rows += len(run)
+        if writer is not None:
+            writer.close()
         return rows
 
     def _table(self, run: Array) -> Any:
@@ -85,13 +79,8 @@ class ParquetSink:
         return pa.table(arrays, names=list(self._columns))
 
     def commit(self, manifest: Manifest) -> None:
-        """Give the folder its name, without files of attempts that died; InternalError where rows are missing."""
-        partial = self._destination.partial
-        partial.filesystem.invalidate_cache()
-        for path in partial.filesystem.find(partial.path):
-            if path.rpartition("/")[2] not in manifest.parts:
-                partial.filesystem.rm(path)
-        self._destination.commit(manifest, self._rows)
+        """Show the folder, without files of attempts that died; InternalError where rows are missing."""
+        self._destination.commit(manifest, self._rows, {})
 
     def abandon(self) -> None:
         """Remove what was written."""

@@ -1,6 +1,7 @@
 """Storage that fails for a moment is asked again, after pauses that grow.
 
-A read may be done again as often as one likes: it gives the same rows each time.
+A read may be done again as often as one likes: it gives the same rows each time. So may a write that puts the same
+bytes under the same name.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class _Stopped(Exception):  # noqa: N818  # no error: nobody wants the rows any 
 
 @dataclass
 class Retrying:
-    """Calls what reads; notes each time that it failed for a moment.
+    """Calls what reads, or writes whole; notes each time that it failed for a moment.
 
     Who no longer wants what is read sets ``stopped``, from another thread: it ends a pause.
     """
@@ -63,15 +64,15 @@ class Retrying:
     stopped: threading.Event = field(default_factory=threading.Event)
     _notes: list[str] = field(default_factory=list)
 
-    def __call__(self, read: Callable[[], V], where: str) -> V:
-        """Return what ``read`` gives; where it fails for good, or too often, raise its own error."""
+    def __call__(self, act: Callable[[], V], where: str, doing: str = "reading") -> V:
+        """Return what ``act`` gives; where it fails for good, or too often, raise its own error."""
         for attempt in count(1):  # no library: tenacity's cyclic thread-locals hang CPython before 3.11.8 (gh-106883)
             try:
-                return read()
+                return act()
             except Exception as error:
                 if attempt == TRIES or not is_transient(error):
                     raise
-                self._note(f"reading {where} was tried again (try {attempt + 1} of {TRIES}): {told(error)}")
+                self._note(f"{doing} {where} was tried again (try {attempt + 1} of {TRIES}): {told(error)}")
             self._pause(random.uniform(0, min(PAUSE_MOST, PAUSE * 2 ** (attempt - 1))))  # noqa: S311  # no secret
         raise AssertionError  # the loop returns or raises
 
@@ -82,7 +83,7 @@ class Retrying:
         return notes
 
     def _note(self, text: str) -> None:
-        logger.warning(text, extra={"event": "read retried"})
+        logger.warning(text, extra={"event": "storage retried"})
         if len(self._notes) < NOTES:
             self._notes.append(text)
 

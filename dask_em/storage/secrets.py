@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["HIDDEN", "holds_secrets", "without_credentials", "without_secrets"]
+__all__ = ["HIDDEN", "holds_secrets", "secrets_of", "without_credentials", "without_secrets"]
 
 HIDDEN = "***"
-PUBLIC = frozenset({"endpoint_url", "endpoint_override", "region", "region_name", "protocol", "scheme"})
+PUBLIC = frozenset(
+    {
+        "account_name", "aws_endpoint", "aws_region", "bucket", "endpoint", "endpoint_override", "endpoint_url",
+        "project", "protocol", "region", "region_name", "scheme",
+    }
+)  # fmt: skip
+SHORTEST = 4  # characters of a text that can be looked for in messages
 
 
 def holds_secrets(key: str) -> bool:
@@ -33,3 +39,15 @@ def without_secrets(value: Any, key: str = "") -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     return without_credentials(str(value)) if key in PUBLIC else HIDDEN
+
+
+def secrets_of(value: Any, key: str = "") -> Iterator[str]:
+    """Yield every text of (nested) options that :func:`without_secrets` hides, and no message holds by chance."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from secrets_of(item, str(name))
+    elif isinstance(value, Iterable) and not isinstance(value, str):
+        for item in value:
+            yield from secrets_of(item, key)
+    elif isinstance(value, str) and key not in PUBLIC and len(value) >= SHORTEST:
+        yield value

@@ -2,69 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import numpy as np
 
-from dask_em.errors import ConfigError, DataError, InternalError
+from dask_em.errors import ConfigError, InternalError
 from dask_em.statistics import Manifest
 from dask_em.storage.blocks import Block
+from dask_em.storage.destination import require_all
 from dask_em.storage.late import member
 from dask_em.storage.location import Location
 
-__all__ = ["ArraySink", "Destination", "open_sink", "runs_of"]
+__all__ = ["ArraySink", "open_sink", "runs_of"]
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class Destination:
-    """A place for results, and the temporary one beside it where they are gathered."""
-
-    final: Location
-    partial: Location
-
-    @staticmethod
-    def of(url: Any, storage_options: Mapping[str, Any] | None = None) -> Destination:
-        """Choose a temporary place beside a destination, the same for all who write."""
-        final = Location.of(url, storage_options)
-        return Destination(final, final.sibling(f".partial-{uuid.uuid4().hex[:12]}"))
-
-    def require_free(self) -> None:
-        """Refuse a destination that exists."""
-        if self.final.exists():
-            raise DataError(f"{self.final.name} exists already; remove it, or choose another name for the results")
-
-    def commit(self, manifest: Manifest, rows: int) -> None:
-        """Give the results their name, once all rows are there.
-
-        Raises
-        ------
-        InternalError
-            Rows are missing.
-        DataError
-            Somebody else has made the destination meanwhile.
-        """
-        require_all(manifest, rows, self.final.name)
-        self.require_free()
-        self.partial.move(self.final)
-
-    def abandon(self) -> None:
-        """Remove the temporary place, as far as can be: an error is on its way that matters more."""
-        with contextlib.suppress(Exception):
-            if self.partial.exists():
-                self.partial.filesystem.rm(self.partial.path, recursive=True)
-
-
-def require_all(manifest: Manifest, rows: int, name: str) -> None:
-    """Refuse to call results complete that are not."""
-    if manifest.rows != rows:
-        raise InternalError(f"{manifest.rows} of {rows} rows were written to {name}; nothing was put in place")
 
 
 def runs_of(rows: int, parts: Iterator[Array]) -> Iterator[Array]:

@@ -13,13 +13,16 @@ import numpy as np
 import zarr
 import zarr.storage
 
-from dask_em.errors import DataError, InputError, did_you_mean
+from dask_em.errors import DaskEMError, DataError, InputError, did_you_mean
 from dask_em.rows import Rows, Schema
 from dask_em.storage.blosc import WholeFrames, stores_blosc
 from dask_em.storage.chunks import Written, culprit
 from dask_em.storage.columns import require_rows_per_atom
+from dask_em.storage.destination import unfinished
 from dask_em.storage.location import Location
 from dask_em.storage.matrix import Matrix
+from dask_em.storage.objects import ObjectPlace, object_place
+from dask_em.storage.retrying import Retrying, is_transient
 from dask_em.storage.secrets import without_credentials
 from dask_em.storage.source import Atom, Source
 from dask_em.storage.weighted import Beside
@@ -55,6 +58,8 @@ class ZarrSource:
         What a chunk that is not in the store means.
     rows_per_atom : int, optional
         At least so many rows make an atom, in whole shards or chunks; in whole inner chunks where a shard has more.
+    reader : {"fsspec", "obstore"}
+        What reads a URL; ``storage_options`` are those of the one that is named.
 
     Raises
     ------
@@ -64,7 +69,7 @@ class ZarrSource:
 
     def __init__(  # noqa: PLR0913  # each argument is a key of the config
         self,
-        url_or_store: str | os.PathLike[str] | zarr.Array[Any],
+        url_or_store: str | os.PathLike[str] | zarr.Array[Any] | Location | ObjectPlace,
         array: str | None = None,
         *,
         columns: Sequence[int] | None = None,
@@ -72,10 +77,15 @@ class ZarrSource:
         storage_options: Mapping[str, Any] | None = None,
         missing_chunks: Literal["error", "fill"] = "error",
         rows_per_atom: int | None = None,
+        reader: Literal["fsspec", "obstore"] = "fsspec",
     ) -> None:
         require_rows_per_atom(rows_per_atom)
         if missing_chunks not in ("error", "fill"):
             raise InputError(f"missing_chunks is {missing_chunks!r}; give 'error' or 'fill'")
+        if reader == "obstore" and isinstance(url_or_store, str | os.PathLike):
+            url_or_store, storage_options = object_place(os.fspath(url_or_store), storage_options), None
+        elif reader != "fsspec":
+            raise InputError(f"reader is {reader!r}; give 'fsspec' or 'obstore', and that of a URL alone")
         self._location, path = _locate(url_or_store, array, storage_options)
         opened = _find(self._location, path)
         self.name: str = f"array {path!r} of {self._location.name}" if path else self._location.name
@@ -86,7 +96,12 @@ class ZarrSource:
 
     def atoms(self) -> Sequence[Atom]:
         """Return slabs of whole shards or chunks, from metadata alone."""
-        opened = self._open().array
+        try:
+            opened = Retrying()(self._open, self.name, "opening").array
+        except DaskEMError:
+            raise
+        except Exception as error:
+            raise self._location.unusable("cannot be opened", error) from error
         return [
             Atom(
                 (high - low) * self._matrix.inner,
@@ -116,10 +131,7 @@ class ZarrSource:
                 f"{self.name} is an array itself, so no array {path!r} with weights is beside it; give the weights as "
                 "an array, or write both arrays to one group"
             )
-        place = self._location
-        found = ZarrSource(
-            place.url, path, storage_options=place.options, missing_chunks="fill" if self._fill else "error"
-        )
+        found = ZarrSource(self._location, path, missing_chunks="fill" if self._fill else "error")
         axes = len(found._matrix.shape)
         if axes > 1:
             raise DataError(f"the weights, {found.name}, have {axes} axes; give one number for each row")
@@ -149,8 +161,10 @@ def open_zarr(
     return source if weights is None else Beside(source, source.weights(weights))
 
 
-def zarr_store(location: Location, *, read_only: bool) -> Any:
+def zarr_store(location: Location | ObjectPlace, *, read_only: bool) -> Any:
     """Return zarr's view of a folder, a .zip file or a URL."""
+    if isinstance(location, ObjectPlace):
+        return location.store.with_read_only(read_only)
     if location.local and location.path.endswith(".zip"):
         return zarr.storage.ZipStore(location.path, mode="r")
     if location.local:
@@ -159,7 +173,7 @@ def zarr_store(location: Location, *, read_only: bool) -> Any:
 
 
 @lru_cache(maxsize=32)
-def _opened(location: Location, path: str, digest: str) -> Written:
+def _opened(location: Location | ObjectPlace, path: str, digest: str) -> Written:
     """Open an array once in a process. The digest of its metadata keeps a rewritten store from being taken for it."""
     store = zarr_store(location, read_only=True)
     array = zarr.open_array(store=store, path=path, mode="r")
@@ -175,8 +189,12 @@ def _digest(array: zarr.Array[Any]) -> str:
     return hashlib.sha256(told.encode()).hexdigest()
 
 
-def _locate(given: Any, path: str | None, options: Mapping[str, Any] | None) -> tuple[Location, str | None]:
+def _locate(
+    given: Any, path: str | None, options: Mapping[str, Any] | None
+) -> tuple[Location | ObjectPlace, str | None]:
     """Return where a store is, and the path of the array in it."""
+    if isinstance(given, Location | ObjectPlace):
+        return given, path
     if not isinstance(given, zarr.Array):
         return Location.of(given, options), path
     if path is not None or options:
@@ -190,19 +208,21 @@ def _locate(given: Any, path: str | None, options: Mapping[str, Any] | None) -> 
         system: Any = getattr(store.fs, "sync_fs", store.fs)
         settings = {key: value for key, value in system.storage_options.items() if key != "asynchronous"}
         return Location.of(system.unstrip_protocol(store.path), settings), inside
+    if isinstance(store, zarr.storage.ObjectStore):
+        return ObjectPlace(str(store.store), store), inside
     raise InputError(
         f"a zarr array in a {type(store).__name__} cannot be opened elsewhere; "
         "give the path or URL of its store, or its rows as array[:]"
     )
 
 
-def _find(location: Location, path: str | None) -> zarr.Array[Any]:
-    if location.local:
+def _find(location: Location | ObjectPlace, path: str | None) -> zarr.Array[Any]:
+    if isinstance(location, Location) and location.local:
         location.require()
     try:
         node = zarr.open(store=zarr_store(location, read_only=True), mode="r")
     except Exception as error:
-        raise location.unusable("holds no Zarr array or group that can be opened", error) from error
+        raise _why_not(location, error) from error
     if isinstance(node, zarr.Array):
         if path is not None:
             raise DataError(f"{location.name} is an array itself, so it holds no array {path!r}; leave array out")
@@ -220,6 +240,16 @@ def _find(location: Location, path: str | None) -> zarr.Array[Any]:
     if not isinstance(found, zarr.Array):
         raise DataError(f"{path!r} in {location.name} is no array; its arrays are: {', '.join(sorted(names))}")
     return found
+
+
+def _why_not(location: Location | ObjectPlace, error: Exception) -> DataError:
+    """Return why nothing can be opened; a bucket that is missing is told by its own error."""
+    if isinstance(location, Location) and not location.local and not is_transient(error):
+        location.require_bucket()
+        begun = unfinished(location)
+        if begun is not None:
+            return begun
+    return location.unusable("holds no Zarr array or group that can be opened", error)
 
 
 def _step(array: zarr.Array[Any], matrix: Matrix, rows_per_atom: int | None) -> int:

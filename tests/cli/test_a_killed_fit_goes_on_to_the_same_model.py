@@ -101,7 +101,7 @@ def finished(call: Any, run: Path, undisturbed: Any, ends: int) -> None:
 
 
 def resume(run: Path) -> list[str]:
-    return ["--resume"] if Checkpoints(run / "checkpoints").paths() else []
+    return ["--resume"] if Checkpoints(run / "checkpoints").names() else []
 
 
 @pytest.mark.chaos

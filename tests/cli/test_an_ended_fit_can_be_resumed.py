@@ -124,7 +124,7 @@ def test_not_while_another_fit_is_writing_there(run: Path, call: Any, resume: li
 
 def test_from_the_checkpoint_before_where_the_newest_is_damaged(run: Path, call: Any) -> None:
     before = told(run)
-    *_, older, newest = Checkpoints(run / "checkpoints").paths()
+    *_, older, newest = (run / "checkpoints" / name for name in Checkpoints(run / "checkpoints").names())
     newest.write_bytes(newest.read_bytes()[:-100])
     done = call(["fit", "config.yaml", "--resume"])
     assert done.exit_code == 0
@@ -132,8 +132,8 @@ def test_from_the_checkpoint_before_where_the_newest_is_damaged(run: Path, call:
     assert told(run) == before
     log = (run / "fit.log").read_text()
     assert log.count(f"WARNING dask_em: a checkpoint is left out: {newest.relative_to(Path.cwd())}") == 1
-    for path in Checkpoints(run / "checkpoints").paths():
-        path.write_bytes(b"damaged")
+    for name in Checkpoints(run / "checkpoints").names():
+        (run / "checkpoints" / name).write_bytes(b"damaged")
     refused(call(["fit", "config.yaml", "--resume"]), "no checkpoint in runs/two/checkpoints is whole")
     assert older.exists()
 

@@ -15,6 +15,7 @@ FITTED_BY = {
     "parquet.yaml": "tests/cli/test_the_configs_run.py",
     "pbs.yaml": "tests/clusters/test_the_scripts_fit_on_job_queues.py",
     "quickstart.yaml": "tests/cli/test_the_configs_run.py",
+    "s3.yaml": "tests/services/test_an_object_store_holds_rows_and_runs.py",
     "selection.yaml": "tests/cli/test_the_configs_run.py",
     "slurm-allocation.yaml": "tests/clusters/test_the_scripts_fit_on_job_queues.py",
     "slurm.yaml": "tests/clusters/test_the_scripts_fit_on_job_queues.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import os
 import signal
 import socket
@@ -77,7 +78,7 @@ def checkpoint(folder: Path) -> Checkpoint:
 def files(tmp_path: Path, checkpoint: Checkpoint) -> tuple[Path, Path]:
     """Two checkpoints, of which the second is told by its weight."""
     write(tmp_path, checkpoint, dataclasses.replace(checkpoint, weight=-1.0))
-    before, newest = Checkpoints(tmp_path).paths()
+    before, newest = [tmp_path / name for name in Checkpoints(tmp_path).names()]
     return before, newest
 
 
@@ -111,7 +112,7 @@ def test_killed_at_any_step_it_is_there_or_not(tmp_path: Path, folder: Path, che
     assert len(killed) > 10
     seen = set()
     for each in killed:
-        names = [path.name for path in Checkpoints(each).paths()]
+        names = Checkpoints(each).names()
         seen.add(tuple(names))
         assert digest(Checkpoints(each).newest()) == digest(checkpoint)
         write(each, checkpoint)
@@ -161,7 +162,7 @@ def test_a_damaged_one_is_removed_with_the_next_write(files: tuple[Path, Path], 
     with writer.owned():
         assert writer.newest() is not None
         writer.save(dataclasses.replace(checkpoint, weight=-2.0))
-    first, second = Checkpoints(newest.parent).paths()
+    first, second = [newest.parent / name for name in Checkpoints(newest.parent).names()]
     assert first == before
     assert second > newest
     assert weight(newest.parent) == -2.0
@@ -175,7 +176,7 @@ def test_where_all_are_damaged_a_sentence_says_so(files: tuple[Path, Path]) -> N
 
 
 def test_only_the_newest_two_are_kept(folder: Path) -> None:
-    assert [path.name for path in Checkpoints(folder).paths()] == ["checkpoint-000003.npz", "checkpoint-000004.npz"]
+    assert Checkpoints(folder).names() == ["checkpoint-000003.npz", "checkpoint-000004.npz"]
     assert len(list(folder.iterdir())) == 3
 
 
@@ -234,7 +235,7 @@ def test_a_folder_that_was_moved_meanwhile_is_not_owned(tmp_path: Path, monkeypa
     def move(*_: Any) -> None:
         (tmp_path / "here").rename(tmp_path / "aside")
 
-    monkeypatch.setattr(dask_em.driver.checkpoint.fcntl, "flock", move)
+    monkeypatch.setattr(fcntl, "flock", move)
     with pytest.raises(InputError, match="another fit is writing"), Checkpoints(tmp_path / "here").owned():
         pass
 

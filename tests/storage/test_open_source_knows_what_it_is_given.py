@@ -16,7 +16,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from dask_em.errors import ConfigError, DataError, InputError
 from dask_em.rows import Rows
-from dask_em.storage import Atom, Source, open_source
+from dask_em.storage import Atom, Source, open_source, retrying
 from tests.sources import Chunks
 
 ROWS = np.arange(60.0).reshape(20, 3)
@@ -216,7 +216,8 @@ def test_an_empty_path_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["x.npy", "x.zarr", "x.parquet"])
-def test_a_server_that_does_not_answer_is_no_missing_file(name: str) -> None:
+def test_a_server_that_does_not_answer_is_no_missing_file(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrying, "PAUSE_MOST", 0.01)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"

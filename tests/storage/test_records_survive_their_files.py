@@ -127,6 +127,10 @@ def test_names_that_would_collide_are_faults_of_ours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["memory", "file"])
-def test_a_url_is_no_place_for_a_record_yet(scheme: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is a URL, and a model is written to a local path for now"):
-        save_record(f"{scheme}://{tmp_path}/m.npz", {}, VALUE)
+def test_a_url_is_a_place_for_a_record_too(scheme: str, tmp_path: Path) -> None:
+    save_record(f"{scheme}://{tmp_path}/m.npz", {"x": 1}, VALUE)
+    header, value = load_record(f"{scheme}://{tmp_path}/m.npz")
+    assert header == {"x": 1}
+    assert values_equal(value, VALUE)
+    with pytest.raises(DataError, match=r"no such file: .*none.npz; check the path"):
+        load_record(f"{scheme}://{tmp_path}/none.npz")
