@@ -18,8 +18,8 @@ from dask_em.plan import ModelSize, Plan, plan
 
 __all__ = ["Check", "checks"]
 
-PASSES = 3  # the least counts
-CLUSTERS = ((2, 1), (2, 8), (2, 32))  # processes, workers in each
+PASSES = 4  # the least counts
+CLUSTERS = ((2, 1), (4, 4), (16, 4))  # processes, workers in each
 SUMS, PARAMETERS = 3_432_000, 6_660_518  # bytes: of 200 components in 64 columns, full covariances
 COLUMNS = COMPONENTS = 16
 

@@ -28,13 +28,17 @@ def draw(swept: Swept, path: Path) -> None:
     for panel, (model, passes) in zip(panels[0], swept, strict=True):
         _panel(panel, model, passes, pyplot.get_cmap("viridis"))
     panels[0, 0].set_ylabel("a pass over all rows, read anew")
-    figure.suptitle("More workers shorten a pass until the blocks run out (dot: enough workers)", x=0.02, ha="left")
+    figure.suptitle(
+        "A pass is shorter with more workers until its blocks run out (dot: enough; dashed: more do not help)",
+        x=0.02,
+        ha="left",
+    )
     figure.savefig(path, dpi=150)
 
 
 def _panel(panel: Any, model: Model, passes: dict[int, list[tuple[int, Pass]]], colours: Any) -> None:
     for i, (rows, line) in enumerate(passes.items()):
-        colour = colours(0.88 * (1 - i / max(1, len(passes) - 1)))
+        colour = colours(0.8 * (1 - i / max(1, len(passes) - 1)))
         few, done = enough(line)
         useful = [(workers, took.seconds) for workers, took in line if workers <= few]
         rest = [(workers, took.seconds) for workers, took in line if workers >= few]
@@ -44,7 +48,7 @@ def _panel(panel: Any, model: Model, passes: dict[int, list[tuple[int, Pass]]], 
         size = nbytes(rows * model.columns * BYTES)
         told = f"10{str(len(str(rows)) - 1).translate(SUPERSCRIPT)} rows, {size}"
         _label(panel, told, line, colour)
-    panel.set(xscale="log", yscale="log", xlim=(0.85, 12_000))
+    panel.set(xscale="log", yscale="log", xlim=(0.035, 12_000))
     panel.set_xticks(list(WORKERS), list(WORKERS.values()))
     panel.set_yticks(list(TIMES), list(TIMES.values()))
     panel.minorticks_off()
@@ -58,8 +62,15 @@ def _panel(panel: Any, model: Model, passes: dict[int, list[tuple[int, Pass]]], 
 
 
 def _label(panel: Any, told: str, line: list[tuple[int, Pass]], colour: Any) -> None:
-    """Write beside the line's beginning, above it."""
+    """Write beside the line's beginning, where no other line passes."""
     workers, done = line[0]
     panel.annotate(
-        told, (workers, done.seconds), (6, 3), textcoords="offset points", color=colour, fontsize=9, va="bottom"
+        told,
+        (workers, done.seconds),
+        (-6, 0),
+        textcoords="offset points",
+        color=colour,
+        fontsize=9,
+        ha="right",
+        va="center",
     )

@@ -79,13 +79,13 @@ def page(known: Measured, site: Site, swept: Swept, places: list[Place]) -> str:
     """Return the page."""
     said = (
         f"Constants measured {known.date} by `benchmarks/scale.py --measure` on {known.machine}; other processes used "
-        "the machine meanwhile, so each is the least of five. What is simulated, and what is left out, stands at the "
-        "head of `benchmarks/simulation.py`; blocks and tree are `dask_em.plan`'s for each number of rows."
+        "the machine meanwhile, so each is the least of several. What is simulated, and what is left out, stands at "
+        "the head of `benchmarks/simulation.py`; blocks and tree are `dask_em.plan`'s for each number of rows."
     )
     supposed = (
         f"Supposed, not measured: a worker reads {nbytes(site.store_each)}/s, all together "
-        f"{nbytes(site.store_total)}/s; links carry {nbytes(site.network)}/s; rows are float32 in storage units of 64 MB "
-        "(256 MB for 1e12 rows of 64 columns), no worker fails, and every pass reads all rows."
+        f"{nbytes(site.store_total)}/s; links carry {nbytes(site.network)}/s; rows are float32 in storage units of "
+        "64 MB (256 MB for 1e12 rows of 64 columns), no worker fails, and every pass reads all rows."
     )
     pictured = "![Seconds a pass against workers, a line for each number of rows](scale.png)"
     parts = ["# A pass against workers and rows, simulated", said, supposed, pictured, "## Constants"]
@@ -132,7 +132,12 @@ def sweep_table(model: Model, passes: dict[int, list[tuple[int, Pass]]]) -> str:
         blocks = by[1].tasks
         times = [spoken(by[workers].seconds) for workers in shown]
         body.append([f"{rows:.0e}".replace("+", ""), f"{blocks:,}", *times, f"{few:,}", spoken(done.seconds)])
-    head = [f"{model.columns} columns, K = {model.components}: rows", "tasks", *(f"{w:,} workers" for w in shown)]
+    head = [
+        f"{model.columns} columns, K = {model.components}: rows",
+        "tasks",
+        "1 worker",
+        *(f"{w:,} workers" for w in shown[1:]),
+    ]
     return table([*head, f"enough workers (within {NEAR:g} of the best)", "a pass with them"], body)
 
 
