@@ -29,7 +29,7 @@ def draw(swept: Swept, path: Path) -> None:
         _panel(panel, model, passes, pyplot.get_cmap("viridis"))
     panels[0, 0].set_ylabel("a pass over all rows, read anew")
     figure.suptitle(
-        "A pass is shorter with more workers until its blocks run out (dot: enough; dashed: more do not help)",
+        "A pass is shorter with more workers until blocks or the store run out (dot: enough; dashed: more do not help)",
         x=0.02,
         ha="left",
     )

@@ -40,6 +40,7 @@ class Measured:
     constants: Constants
     models: list[Model]
     checks: list[Check]
+    note: str = ""  # what a person has to say of it
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ def page(known: Measured, site: Site, swept: Swept, places: list[Place]) -> str:
     )
     pictured = "![Seconds a pass against workers, a line for each number of rows](scale.png)"
     parts = ["# A pass against workers and rows, simulated", said, supposed, pictured, "## Constants"]
-    parts += [constants_table(known), "## Simulated beside measured", checks_table(known.checks), "## Passes"]
+    parts += [constants_table(known), "## Simulated beside measured", checks_table(known.checks)]
+    parts += [known.note] * bool(known.note) + ["## Passes"]
     parts += [sweep_table(model, passes) for model, passes in swept]
     return "\n\n".join([*parts, "## A laptop, a node, a hundred nodes", places_table(places)])
 
