@@ -18,7 +18,7 @@ from dask_em.plan import ModelSize, Plan, plan
 
 __all__ = ["Check", "checks"]
 
-PASSES = 4  # the least counts
+SLEPT, COMPUTED = 4, 10  # passes, of which the least counts
 CLUSTERS = ((2, 1), (4, 4), (16, 4))  # processes, workers in each
 SUMS, PARAMETERS = 3_432_000, 6_660_518  # bytes: of 200 components in 64 columns, full covariances
 COLUMNS = COMPONENTS = 16
@@ -86,7 +86,7 @@ def sleeping(client: Client, workers: int, asked: Sleeping, constants: Constants
     planned = of_blocks(asked.blocks, TINY)
     kernel = Held(asked.seconds, size=asked.sums // 8, weight=np.random.default_rng(0).bytes(asked.parameters))
     slept(planned, client, kernel)
-    measured = least(lambda: slept(planned, client, kernel)[0], PASSES)
+    measured = least(lambda: slept(planned, client, kernel)[0], SLEPT)
     work = Work((asked.seconds,) * asked.blocks, (0.0,) * asked.blocks, asked.sums)
     simulated = simulate(planned, work, constants, Site(workers), Model(0, 0, parameters=asked.parameters)).seconds
     idle = Work((), (), 0)
@@ -101,7 +101,7 @@ def computing(client: Client, workers: int, path: Path, constants: Constants, mo
     kernel = partial(prepared(source.load(atoms[0]).values, COMPONENTS), planned.layout.tile_rows)
     with DaskReducer(planned.layout, client, keep=0.0) as reducer:
         reducer.total(kernel)
-        measured = least(lambda: timed(lambda: reducer.total(kernel)), PASSES)
+        measured = least(lambda: timed(lambda: reducer.total(kernel)), COMPUTED)
     site = Site(workers)
     work = work_of(planned, model, constants, site)
     what = f"{planned.layout.rows:,} x {COLUMNS} from Zarr, K = {COMPONENTS}"
