@@ -57,7 +57,8 @@ def cluster(folder: Path, workers: int = 2) -> Iterator[tuple[Client, psutil.Pro
             time.sleep(0.05)
         processes += [subprocess.Popen(worker, **quiet) for _ in range(workers)]
         with Client(scheduler_file=str(file), set_as_default=False) as client:
-            client.wait_for_workers(workers)
+            if workers:
+                client.wait_for_workers(workers)
             yield client, psutil.Process(processes[0].pid)
     finally:
         for process in reversed(processes):
