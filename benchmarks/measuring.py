@@ -249,9 +249,9 @@ def constants(folder: Path, rows: int, add: float) -> tuple[Constants, float]:
         hop = max(0.0, along - event - nothing) / 2
         begin = max(0.0, first - submit * few.tasks)
         held = Held(weight=np.random.default_rng(0).bytes(INLINED))
-        named = (least(lambda: slept(many, client, held)[1]) - all_of_them) / (MANY * INLINED)
+        carried = (least(lambda: slept(many, client, held)[1]) - all_of_them) / (MANY * INLINED)
         speed = transfer(client)
-    found = (begin, submit, max(0.0, named), event, hop, task, add, speed, decode, stored)
+    found = (begin, submit, max(0.0, carried), event, hop, task, add, speed, decode, stored)
     return Constants(*map(float, found)), start
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py --measure            # measures constants and checks here, in some minutes; simulates
     python benchmarks/scale.py                      # simulates with the constants in results/scale.json
-    python benchmarks/scale.py --set event=0.0003 --set named=0 --store-total 1e12 --out /tmp/scale     # what if
+    python benchmarks/scale.py --set event=0.0003 --set submit=0 --store-total 1e12 --out /tmp/scale     # what if
 
 ``simulation.py`` says what is simulated and what is left out, ``measuring.py`` how constants are measured,
 ``checking.py`` which passes they are held to. Writes scale.md, scale.png and, where it measured, scale.json.

@@ -6,9 +6,8 @@ simulated is who does it when. In words, in the order in which it happens:
 1. The driver makes the graph and the scheduler takes it in, so many seconds a task, before any block begins.
 2. The scheduler sends blocks, in their order, to workers of one thread; each may have :data:`SLOTS` that are not done.
    To send a task and to note that it is done take half of ``Constants.event`` each, one after another for all workers.
-3. Each block carries its own copy of the parameters, which the driver names and the scheduler sends. Those of over
-   :data:`~dask_em.execution.tasks.INLINE` bytes are fetched by each worker from another that has them instead, where
-   blocks are more than twice the workers.
+3. Parameters of up to :data:`~dask_em.execution.tasks.INLINE` bytes travel with each block. Larger ones are fetched by
+   each worker from another that has them.
 4. A block takes the longer of reading and of decoding and computing. All that read share the store evenly.
 5. A sum of the tree goes to a worker that holds one of its parts, and fetches the others; it waits for the block that
    the worker computes, and comes before the next.
@@ -40,7 +39,7 @@ class Constants:
 
     begin: float = 0.0  # seconds before the first block of a pass, however few there are
     submit: float = 0.0  # seconds for each task of the graph, before the first block
-    named: float = 0.0  # seconds for each byte of parameters in the graph: Dask names a graph by all that is in it
+    carried: float = 0.0  # seconds for each byte of parameters that blocks carry, before the first block
     event: float = 0.0  # seconds of the scheduler for each task, to send it and to note that it is done
     hop: float = 0.0  # seconds from the scheduler to a worker, or back
     task: float = 0.0  # seconds that a worker takes for a task beside the work in it
@@ -172,9 +171,9 @@ class _Run:
         self.events: list[tuple[float, bool, int, str, int, int]] = []
         self.count = self.tasks = self.arrived = 0
         self.computing = self.scheduling = self.blocks_done = 0.0
-        fetched = model.parameters > INLINE and self.blocks > 2 * site.workers
-        named = constants.named * model.parameters * (1 if fetched else self.blocks)
-        self.now = self.free = self.submitting = constants.begin + constants.submit * planned.tasks + named
+        fetched = model.parameters > INLINE
+        carried = 0.0 if fetched else constants.carried * model.parameters * self.blocks
+        self.now = self.free = self.submitting = constants.begin + constants.submit * planned.tasks + carried
         self.copied = 0.0 if fetched else model.parameters / self.link
         handed = (
             model.parameters / self.link + 2 * constants.hop if fetched else 0.0

@@ -14,12 +14,12 @@ __all__ = ["NEAR", "Measured", "Place", "Swept", "enough", "page", "spoken"]
 
 Swept = list[tuple[Model, dict[int, list[tuple[int, Pass]]]]]  # by rows: workers and their pass
 NEAR = 1.25  # times the best pass: fewer workers than that takes are enough
-UNITS = {"begin": "s", "submit": "s", "named": "s a byte", "event": "s", "hop": "s", "task": "s", "add": "s a byte"}
+UNITS = {"begin": "s", "submit": "s", "carried": "s a byte", "event": "s", "hop": "s", "task": "s", "add": "s a byte"}
 UNITS |= {"transfer": "bytes/s", "decode": "bytes/s", "stored": ""}
 MEANT = {
     "begin": "before the first block of a pass, however few",
     "submit": "of driver and scheduler for each task, before the first block",
-    "named": "of the driver for each byte of parameters in the graph, which Dask names by all that is in it",
+    "carried": "for each byte of parameters that travel with blocks, before the first block",
     "event": "of the scheduler for each task",
     "hop": "from the scheduler to a worker",
     "task": "of a worker for each task, beside its work",

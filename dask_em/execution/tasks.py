@@ -10,6 +10,7 @@ from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]  # ships without types
 import dask
+from dask.base import normalize_token
 from dask.sizeof import sizeof
 
 from dask_em.errors import DaskEMError, DataError
@@ -26,6 +27,7 @@ from dask_em.storage.source import Atom, Source
 __all__ = [
     "BlockTask",
     "CountTask",
+    "Graph",
     "KeepTask",
     "Kept",
     "Parcel",
@@ -76,6 +78,22 @@ def opened(value: Any) -> Any:
 def keep(value: Any) -> Any:
     """Return a value so that it stays on a worker: where the worker dies, the scheduler has it made again."""
     return opened(value)
+
+
+class Graph(dict[Hashable, Any]):
+    """Tasks by key, which are told apart from others by a name: Dask would hash all that they carry, once a pass."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
+@normalize_token.register(Graph)  # type: ignore[no-untyped-call, untyped-decorator]  # dask's own
+def _name_of_graph(graph: Graph) -> tuple[str, str]:
+    return "dask_em.Graph", graph.name
 
 
 def large_graphs() -> Any:
