@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["ClusterError", "ConfigError", "DaskEMError", "DataError", "InputError", "InternalError", "did_you_mean"]
+__all__ = [
+    "ClusterError",
+    "ConfigError",
+    "DaskEMError",
+    "DataError",
+    "InputError",
+    "InternalError",
+    "did_you_mean",
+    "to_install",
+]
 
 
 class DaskEMError(Exception):
@@ -39,3 +50,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if close:
         return f" Did you mean {close[0]!r}?"
     return f" Known: {', '.join(names)}." if names else ""
+
+
+def to_install(package: str) -> str:
+    """Return the command that installs a package for the Python that runs, which need not be the one on the path."""
+    return f"{shlex.quote(sys.executable)} -m pip install {shlex.quote(package)}"

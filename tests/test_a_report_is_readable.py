@@ -129,13 +129,13 @@ def test_as_a_picture_of_the_models(tmp_path, select_by, unknown):
 
 def test_as_a_summary_in_words():
     summary = Summary(
-        "gaussian", "full", [0.25, 0.75], 2, ["a", "b"], 1_000_000, -1.25, 2_500_012.5, 30, 75.0, "It converged."
+        "gaussian", "full", [0.25, 0.75], 2, ["a", "b"], 1_000_000, -1.25, 2_500_012.5, 30, 75.0, 95.0, "It converged."
     )
     assert summary.text().splitlines() == [
         "A mixture of 2 components (gaussian, full covariance) of 1,000,000 rows of 2 columns (a, b).",
         "It converged.",
         "Log-likelihood: -1.250000 nats per row; BIC 2,500,012.5 (lower is better).",
-        "It took 30 passes over the data in 75 s.",
+        "It took 30 passes over the data in 75 s, and 95 s in all.",
         "Shares of the rows: 75.0 %, 25.0 %.",
     ]
 

@@ -10,7 +10,7 @@ import time
 from contextlib import ExitStack, closing
 from logging import Logger
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -25,6 +25,7 @@ from dask_em.config import Config, dump_config, load_config
 from dask_em.driver import Checkpoints, State
 from dask_em.errors import InputError
 from dask_em.estimators import GaussianMixture, GaussianMixtureSearch
+from dask_em.execution import workforce
 from dask_em.execution.ranks import command
 from dask_em.report import HistoryTable, Member, Selection, log_likelihood_picture
 from dask_em.storage import Source
@@ -91,9 +92,11 @@ def _fitted(
         performance_of(client, run.performance if settings.output.performance_report else None),
         Progress(settings, Console(stderr=True)) as progress,
     ):
+        _tell_workers(client, progress, logger)
         rows = spooled_of(settings.data, source, client)
         with closing(estimator.iterate(rows, client=client, checkpoints=checkpoints, resume=resume)) as iterations:
             for iteration in iterations:
+                _tell_workers(client, progress, logger)
                 member = members.of(iteration.member, iteration.state)
                 entries = histories.setdefault(member, [])
                 entries.append(iteration.entry)
@@ -128,6 +131,13 @@ class Members:
             earlier = sum(member.model == state.name for member in self._known.values())
             self._known[number] = Member(state.name, earlier + 1)
         return self._known[number]
+
+
+def _tell_workers(client: Any, progress: Progress, logger: Logger) -> None:
+    """Tell how many workers compute, where there are some and their number is another than before."""
+    told = progress.show_workers(workforce(client)) if client is not None else None
+    if told:
+        logger.info(told, extra={"event": "workers"})
 
 
 def _tell_moved(run: RunDirectory, aside: Folder) -> None:

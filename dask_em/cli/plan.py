@@ -43,5 +43,17 @@ def plan(
         typer.echo(sentence)
     typer.echo(FREE if kept is None else planned.residence(kept))
     planned.require_memory(threads.memory, "Raise cluster.memory_limit or lower cluster.threads_per_worker")
+    busy = threads.number
+    if threads.of_workers:
+        busy = min(busy, len(planned.layout.blocks))
+        typer.echo(_workers(settings.cluster.threads_per_worker, threads.number, busy))
     if trial:
-        typer.echo(forecast(planned, mixture_of(settings)).sentence(planned.layout.rows, threads.number))
+        typer.echo(forecast(planned, mixture_of(settings)).sentence(planned.layout.rows, busy))
+
+
+def _workers(each: int, threads: int, busy: int) -> str:
+    """Tell how many workers there are to be, and whether all find work: a thread computes one block at a time."""
+    told = f"Workers: {threads // each:,}, with {threads:,} thread{'s' * (threads > 1)} in all"
+    if busy == threads:
+        return f"{told}."
+    return f"{told}, but {busy:,} block{'s' * (busy > 1)} a pass: {threads - busy:,} would have none. Ask for fewer."

@@ -122,6 +122,7 @@ class WorkerThreads:
 
     number: int
     memory: float | None = None
+    of_workers: bool = False  # else of this process, which all compute with one block
 
 
 def threads_of(cluster: Cluster) -> WorkerThreads:
@@ -131,7 +132,7 @@ def threads_of(cluster: Cluster) -> WorkerThreads:
         return WorkerThreads(cores())
     each = cluster.threads_per_worker
     number = (workers or max(1, cores() // each)) * each
-    return WorkerThreads(number, memory_for_rows(cluster.memory_limit, each))
+    return WorkerThreads(number, memory_for_rows(cluster.memory_limit, each), of_workers=True)
 
 
 def kept_of(cluster: Cluster) -> float | None:

@@ -10,8 +10,8 @@ from dask_em.report import Contender, Selection, Summary
 __all__ = ["selection_of", "summary_of"]
 
 
-def summary_of(model: GaussianMixture, seconds: float | None = None) -> Summary:
-    """Return the summary of a fitted model; ``seconds`` is how long the fit took, else what its passes took."""
+def summary_of(model: GaussianMixture, whole: float | None = None) -> Summary:
+    """Return the summary of a fitted model; ``whole`` is how many seconds all of the fit took, where that is known."""
     last = model.history_[-1] if model.history_ else None
     names = getattr(model, "feature_names_in_", None)
     return Summary(
@@ -24,7 +24,8 @@ def summary_of(model: GaussianMixture, seconds: float | None = None) -> Summary:
         log_likelihood=last.log_likelihood if last else None,
         bic=model.bic_ if last and model.bic_ == model.bic_ else None,
         passes=len(model.history_) if last else None,
-        seconds=(sum(entry.seconds for entry in model.history_) or None) if seconds is None else seconds,
+        seconds=sum(entry.seconds for entry in model.history_) or None,
+        whole=whole,
         outcome=model.outcome_.sentence,
     )
 

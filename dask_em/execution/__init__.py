@@ -16,7 +16,15 @@ from dask_em.reduction import Reducer, Serial
 from dask_em.storage.blocks import Layout
 
 if TYPE_CHECKING:
-    from dask_em.execution.cluster import bytes_to_keep, connect, enlisted, job_script, performance_report
+    from dask_em.execution.cluster import (
+        Workforce,
+        bytes_to_keep,
+        connect,
+        enlisted,
+        job_script,
+        performance_report,
+        workforce,
+    )
     from dask_em.execution.collections import collection_source
     from dask_em.execution.counting import counted
     from dask_em.execution.dask_reducer import DaskReducer
@@ -27,6 +35,7 @@ __all__ = [
     "ClusterSettings",
     "DaskReducer",
     "Threads",
+    "Workforce",
     "active_client",
     "bytes_to_keep",
     "collection_source",
@@ -44,10 +53,12 @@ __all__ = [
     "open_reducer",
     "performance_report",
     "single_threaded_blas",
+    "workforce",
 ]
 
 _HOMES = {  # lazy: Dask is loaded where it is used
     "DaskReducer": "dask_reducer",
+    "Workforce": "cluster",
     "bytes_to_keep": "cluster",
     "collection_source": "collections",
     "connect": "cluster",
@@ -59,6 +70,7 @@ _HOMES = {  # lazy: Dask is loaded where it is used
     "memory_for_rows": "resident",
     "memory_of_thread": "resident",
     "performance_report": "cluster",
+    "workforce": "cluster",
 }
 
 

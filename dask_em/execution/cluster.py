@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,28 @@ from typing import Any
 import dask
 from distributed import Client
 from distributed import performance_report as distributed_report
+from distributed.client import ClosedClientError
 
-from dask_em.errors import ClusterError, InputError, did_you_mean
+from dask_em.errors import ClusterError, InputError, did_you_mean, to_install
 from dask_em.execution import preferences
 from dask_em.execution.kinds import KINDS, ClusterSettings, KindName, misfit
 from dask_em.execution.launchers import Launcher, launcher_of
 
-__all__ = ["ClusterSettings", "bytes_to_keep", "cluster", "connect", "enlisted", "job_script", "performance_report"]
+__all__ = [
+    "ClusterSettings",
+    "Workforce",
+    "bytes_to_keep",
+    "cluster",
+    "connect",
+    "enlisted",
+    "job_script",
+    "performance_report",
+    "workforce",
+]
 
 LOOK = 0.2  # seconds: how often it is looked for a worker
 TOLD_FIRST, TELL = 5.0, 60.0  # seconds: when it is told that none is there, and how often
+ASKED = 1.0  # seconds that a scheduler has to say who works for it
 
 logger = logging.getLogger("dask_em")
 
@@ -128,6 +140,27 @@ def _await_worker(client: Any, launcher: Launcher) -> None:
         time.sleep(LOOK)
 
 
+@dataclass(frozen=True)
+class Workforce:
+    """Who computes on a cluster."""
+
+    workers: int  # processes
+    threads: int  # of all of them
+
+
+def workforce(client: Any) -> Workforce | None:
+    """Return who computes for a client now; None where its scheduler does not say so at once."""
+    try:
+        return Workforce(*client.run_on_scheduler(_workers_and_threads, callback_timeout=ASKED))
+    except (OSError, ClosedClientError):
+        return None  # who waits for a pass finds out whether the scheduler is lost
+
+
+def _workers_and_threads(dask_scheduler: Any) -> tuple[int, int]:
+    """Return how many there are. This runs on the scheduler."""
+    return len(dask_scheduler.workers), dask_scheduler.total_nthreads
+
+
 def job_script(settings: ClusterSettings) -> str:
     """Return the job script that the settings would submit, starting nothing.
 
@@ -167,6 +200,6 @@ def performance_report(client: Client, page: Path) -> Iterator[None]:
         What draws the page is not installed.
     """
     if find_spec("bokeh") is None:
-        raise InputError("the performance report is drawn by bokeh, which is not installed: pip install bokeh")
+        raise InputError(f"the performance report is drawn by bokeh, which is not installed: {to_install('bokeh')}")
     with client.as_current(), distributed_report(filename=str(page)):  # type: ignore[no-untyped-call]  # as above
         yield

@@ -23,7 +23,8 @@ class Summary:
     log_likelihood: float | None = None  # nats per row
     bic: float | None = None
     passes: int | None = None
-    seconds: float | None = None
+    seconds: float | None = None  # of the passes
+    whole: float | None = None  # seconds of the fit, from the first to the last thing
     outcome: str | None = None
 
     def text(self) -> str:
@@ -37,7 +38,8 @@ class Summary:
             lines.append(f"Log-likelihood: {self.log_likelihood:.6f} nats per row{bic}.")
         if self.passes is not None:
             taken = "" if self.seconds is None else f" in {duration(self.seconds)}"
-            lines.append(f"It took {_count(self.passes, 'pass', 'passes')} over the data{taken}.")
+            whole = "" if self.whole is None else f", and {duration(self.whole)} in all"
+            lines.append(f"It took {_count(self.passes, 'pass', 'passes')} over the data{taken}{whole}.")
         lines.append(self._shares())
         return "\n".join(lines)
 

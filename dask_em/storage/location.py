@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from dask_em.errors import DaskEMError, DataError, InputError
+from dask_em.errors import DaskEMError, DataError, InputError, to_install
 from dask_em.storage.retrying import Retrying, is_transient
 from dask_em.storage.secrets import HIDDEN, secrets_of, without_credentials
 
@@ -196,4 +196,4 @@ def _to_install(url: str, error: ImportError) -> str:
     if protocol not in _EXTRAS:
         return str(error)
     package, extra = _EXTRAS[protocol]
-    return f"{protocol}:// is read by {package}, which is not installed: pip install 'dask-em[{extra}]'"
+    return f"{protocol}:// is read by {package}, which is not installed: {to_install(f'dask-em[{extra}]')}"

@@ -12,7 +12,7 @@ from typing import Any
 
 import zarr.storage
 
-from dask_em.errors import DataError, InputError
+from dask_em.errors import DataError, InputError, to_install
 from dask_em.storage.secrets import HIDDEN, secrets_of, without_credentials
 
 __all__ = ["ObjectPlace", "object_place"]
@@ -53,7 +53,7 @@ def object_place(url: str, options: Mapping[str, Any] | None) -> ObjectPlace:
         raise InputError(f"reader obstore applies to URLs, and {name} is a local path; leave it out")
     if find_spec("obstore") is None:
         raise DataError(
-            f"{name} is read by obstore, which is not installed: pip install 'dask-em[obstore]', or leave reader out"
+            f"{name} is read by obstore, which is not installed: {to_install('dask-em[obstore]')}, or leave reader out"
         )
     from obstore.store import from_url  # noqa: PLC0415  # an optional extra, imported only where it is named
 

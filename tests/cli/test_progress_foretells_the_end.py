@@ -1,10 +1,14 @@
 import dataclasses
 import math
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
-from dask_em.cli.progress import line, passes_left
+from dask_em.cli.progress import Progress, line, passes_left, seconds_of, who_computes
+from dask_em.config import Config
 from dask_em.driver import Entry
+from dask_em.execution import Workforce
 
 
 def test_of_changes_that_shrink_by_a_factor():
@@ -34,3 +38,26 @@ def test_on_a_line_that_tells_pass_value_change_and_rates():
     assert line(moved, 1.3e-3, 90.0).endswith("ETA 90 s  component 3 emptied")
     assert line(entry, math.nan, 90.0, "2 components, full").startswith("pass   7  2 components, full  log-likelihood ")
     assert "change        -  " in line(entry, math.nan, 90.0)
+    assert line(entry, 1.3e-3, 90.0, at_most=True).endswith("ETA at most 90 s")
+
+
+def test_without_the_first_pass_which_compiles_too():
+    first = Entry(1, 1_000, -3.0, -3.0, -3.0, math.nan, 0.2, 10.0, 100.0, 8_000)
+    later = [dataclasses.replace(first, seconds=seconds) for seconds in (0.5, 1.5)]
+    assert seconds_of(3, [first]) == 300
+    assert seconds_of(3, [first, *later]) == 3
+
+
+def test_and_who_computes():
+    assert who_computes(Workforce(2, 8)) == who_computes(Workforce(2, 8), 2) == "workers: 2, with 8 threads in all"
+    assert who_computes(Workforce(1, 1), 8) == "workers: 1 of 8, with 1 thread in all; the others join as they come"
+    assert who_computes(Workforce(0, 0), 8) == "no worker is there: the passes wait for one"
+
+
+def test_and_who_computes_only_where_that_has_changed():
+    said = StringIO()
+    config = Config(data={"source": "x.npy"}, model={"components": 2}, output={"directory": "run"})
+    progress = Progress(config, Console(file=said))
+    for force in (Workforce(2, 2), Workforce(2, 2), None, Workforce(1, 1)):
+        progress.show_workers(force)
+    assert said.getvalue().splitlines() == ["workers: 2, with 2 threads in all", "workers: 1, with 1 thread in all"]

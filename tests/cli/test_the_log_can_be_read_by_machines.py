@@ -1,4 +1,5 @@
 import json
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def test_or_a_sentence_where_nothing_can_draw_it(call, monkeypatch):
     monkeypatch.setattr(cluster, "find_spec", lambda name: None)
     done = call(["fit", "config.yaml", *REPORT, *LOCAL])
     assert done.exit_code == 2
-    assert "the performance report is drawn by bokeh, which is not installed: pip install bokeh" in done.stderr
+    assert f"the performance report is drawn by bokeh, which is not installed: {sys.executable} -m pip" in done.stderr
 
 
 def test_or_where_there_is_no_cluster(call):

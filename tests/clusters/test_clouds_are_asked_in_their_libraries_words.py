@@ -138,5 +138,7 @@ def test_no_gateway_is_told_in_the_librarys_words():
 def test_and_what_is_not_installed_is_named(monkeypatch, kind, library, more):
     monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.delitem(sys.modules, f"dask_em.execution.launchers.{kind}", raising=False)
-    with pytest.raises(InputError, match=rf"cluster.kind {kind} needs {library}.*: pip install 'dask-em\[{kind}\]'"):
+    with pytest.raises(
+        InputError, match=rf"cluster.kind {kind} needs {library}.*: \S+ -m pip install 'dask-em\[{kind}\]'"
+    ):
         launcher_of(ClusterSettings(kind, **more))

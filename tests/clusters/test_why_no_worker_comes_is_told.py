@@ -51,7 +51,7 @@ def test_by_the_queue(slurm: Slurm) -> None:
     sentence = ended(kwargs=held, timeout=2)
     assert re.fullmatch(
         r"no worker of cluster.kind slurm came within 2 seconds: jobs in the queue: "
-        r"\d+ PENDING JobHeldUser; \d+ PENDING JobHeldUser\. Mend that, or wait longer \(cluster\.timeout\)",
+        r"\d+, \d+ PENDING JobHeldUser\. Mend that, or wait longer \(cluster\.timeout\)",
         sentence,
     )
 
@@ -74,6 +74,6 @@ def test_on_the_terminal_while_it_waits(slurm: Slurm, monkeypatch: pytest.Monkey
     on_slurm = ON_SLURM | {"kwargs": '{job_extra_directives: ["--begin=now+60"]}', "timeout": 2}
     done = CliRunner().invoke(app, ["fit", CONFIG, *overrides(on_slurm)])
     assert done.exit_code == 3
-    waiting = r"waiting for a first worker\. jobs in the queue: \d+ PENDING BeginTime; \d+ PENDING BeginTime"
+    waiting = r"waiting for a first worker\. jobs in the queue: \d+, \d+ PENDING BeginTime"
     assert re.match(waiting, done.stderr)
     assert re.search(waiting, Path("runs/slurm/fit.log").read_text())

@@ -241,5 +241,5 @@ def test_a_missing_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
     for url, extra in (("s3://b/x.zarr", "s3"), ("gs://b/x.zarr", "gcs"), ("az://b/x.zarr", "azure")):
-        with pytest.raises(DataError, match=rf"which is not installed: pip install 'dask-em\[{extra}\]'"):
+        with pytest.raises(DataError, match=rf"which is not installed: \S+ -m pip install 'dask-em\[{extra}\]'"):
             dask_em.open_source(url)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from distributed import Security
 
-from dask_em.errors import InputError
+from dask_em.errors import InputError, to_install
 from dask_em.execution.kinds import KINDS, ClusterSettings
 
 __all__ = ["Launcher", "launcher_of"]
@@ -95,6 +95,6 @@ def launcher_of(settings: ClusterSettings) -> Launcher | None:
             raise
         raise InputError(
             f"cluster.kind {settings.kind} needs {error.name}, which is not installed: "
-            f"pip install 'dask-em[{kind.extra}]'"
+            f"{to_install(f'dask-em[{kind.extra}]')}"
         ) from error
     return made

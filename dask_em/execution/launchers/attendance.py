@@ -69,7 +69,7 @@ class Attendance:
         if listed is None:
             return f"the queue does not answer to {self._queue.listing[0]}"
         jobs = {number_of(job.job_id): job for job in self._jobs() if job.job_id}
-        queued = _some([listed[number] for number in jobs if number in listed])
+        queued = _by_reason([listed[number] for number in jobs if number in listed])
         over = _some([number for number in jobs if number not in listed])
         told = [
             f"jobs in the queue: {queued or 'none'}",
@@ -122,5 +122,14 @@ class Attendance:
         return f"its log {newest} ends with: {end}"
 
 
-def _some(lines: list[str]) -> str:
-    return "; ".join([*lines[:NAMED], *([f"and {len(lines) - NAMED} more"] if len(lines) > NAMED else [])])
+def _by_reason(lines: list[str]) -> str:
+    """Return lines that begin with a job's number, those that say the same together."""
+    jobs: dict[str, list[str]] = {}
+    for line in lines:
+        number, _, words = line.partition(" ")
+        jobs.setdefault(words, []).append(number)
+    return _some([f"{_some(numbers, ', ')} {words}".strip() for words, numbers in jobs.items()])
+
+
+def _some(told: list[str], between: str = "; ") -> str:
+    return between.join([*told[:NAMED], *([f"and {len(told) - NAMED} more"] if len(told) > NAMED else [])])

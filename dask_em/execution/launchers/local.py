@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -28,6 +30,8 @@ class Local(Launcher):
     @contextmanager
     def launched(self) -> Iterator[Any]:
         require_memory(self.settings.memory_limit)
+        if _is_imported_by_a_worker():
+            raise SystemExit(1)  # in silence: the script itself says what is wrong
         with dask.config.set(OF_WORKERS | HEALING), self._started(security_of(self.settings)) as cluster:
             yield cluster
 
@@ -46,6 +50,23 @@ class Local(Launcher):
             )
         except (RuntimeError, OSError, ValueError) as error:
             raise InputError(
-                f"the local workers could not be started: {' '.join(str(error).split())}. "
-                "Ask for fewer (cluster.workers) or compute in this process (cluster.kind: threads)"
+                f"the local workers could not be started: {' '.join(str(error).split()).rstrip('.')}. "
+                f"{_remedy()}ask for fewer (cluster.workers) or compute in this process (cluster.kind: threads)"
             ) from error
+
+
+def _is_imported_by_a_worker() -> bool:
+    """Say whether this is a worker that starts, and imports the script which started it, to know what stands there."""
+    main = sys.modules.get("__mp_main__")  # multiprocessing's name of it, and afterwards that of the main module
+    return main is not None and main is not sys.modules["__main__"]
+
+
+def _remedy() -> str:
+    """Return what a script most likely lacks, where one starts the workers."""
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if script is None or Path(script).name == "dask-em":
+        return ""
+    return (
+        f"Each worker imports {Path(script).name} first: what it shall not do there has to stand below the line "
+        'if __name__ == "__main__": of it. Where it does, '
+    )

@@ -8,7 +8,7 @@ from typing import Any
 
 from distributed import Security
 
-from dask_em.errors import InputError
+from dask_em.errors import InputError, to_install
 from dask_em.execution.kinds import ClusterSettings
 
 __all__ = ["known", "of_files", "of_processes", "security_of"]
@@ -64,7 +64,7 @@ def _temporary() -> Security:
     except ImportError as error:
         raise InputError(
             "cluster.security tls makes certificates with cryptography, which is not installed: "
-            "pip install 'dask-em[tls]'"
+            f"{to_install('dask-em[tls]')}"
         ) from error
 
 
