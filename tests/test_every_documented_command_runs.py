@@ -89,6 +89,13 @@ def test_and_the_map_shows_what_is_there():
     assert {name for name in there if not name.startswith("_")} - named <= {"errors.py", "testing.py"}
 
 
-@pytest.mark.parametrize("path", re.findall(r"`((?:configs|scripts|runs)/[\w./]+)`", README))
+@pytest.mark.parametrize("path", re.findall(r"`((?:configs|scripts|runs)/[\w./-]+)|\]\(((?!http)[^)]+)\)", README))
 def test_and_the_paths_it_names(path):
-    assert path.startswith("runs/") or (ROOT / path).exists()
+    (named,) = filter(None, path)
+    assert named.startswith("runs/") or (ROOT / named).exists()
+
+
+@pytest.mark.parametrize("folder", ["configs", "scripts", "docs"])
+def test_and_it_names_all_that_is_for_users(folder):
+    files = [f"{folder}/{path.name}" for path in (ROOT / folder).iterdir() if not path.name.startswith("_")]
+    assert [name for name in files if not re.search(rf"{re.escape(name)}(?![\w-])", README)] == []

@@ -56,4 +56,4 @@ def _workers(each: int, threads: int, busy: int) -> str:
     told = f"Workers: {threads // each:,}, with {threads:,} thread{'s' * (threads > 1)} in all"
     if busy == threads:
         return f"{told}."
-    return f"{told}, but {busy:,} block{'s' * (busy > 1)} a pass: {threads - busy:,} would have none. Ask for fewer."
+    return f"{told}, but {busy:,} block{'s' * (busy > 1)} a pass: {threads - busy:,} threads would wait. Ask for fewer."

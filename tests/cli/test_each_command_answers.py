@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,18 @@ def test_plan_with_what_a_pass_costs(call):
     assert "1,000 rows of 2 columns (float64)" in told
     assert "one pass reads" in told
     assert "Memory: at most" in told
+
+
+def test_plan_tells_whether_all_workers_find_work(call):
+    def told(workers):
+        few = ("--set", "cluster.kind=local", "--set", f"cluster.workers={workers}")
+        return call(["plan", "config.yaml", "--no-trial", *few]).stdout
+
+    assert "\nWorkers: 1, with 1 thread in all.\n" in told(1)
+    (blocks,) = re.findall(r", (\d+) of them read and compute", told(50))
+    assert f"Workers: 50, with 50 threads in all, but {blocks} block" in told(50)
+    assert f": {50 - int(blocks)} threads would wait. Ask for fewer." in told(50)
+    assert "Workers" not in call(["plan", "config.yaml", "--no-trial"]).stdout
 
 
 def test_inspect_with_rows_columns_and_units(call):

@@ -16,7 +16,7 @@ def test_in_a_sentence(tmp_path):
     done = subprocess.run([sys.executable, path], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1
     *_, last = done.stderr.strip().splitlines()
-    assert 'Each worker imports mine.py first: ' in last
+    assert "Each worker imports mine.py first: " in last
     assert 'below the line if __name__ == "__main__":' in last
     assert "bootstrapping" not in done.stderr
 

@@ -51,7 +51,7 @@ class Local(Launcher):
         except (RuntimeError, OSError, ValueError) as error:
             raise InputError(
                 f"the local workers could not be started: {' '.join(str(error).split()).rstrip('.')}. "
-                f"{_remedy()}ask for fewer (cluster.workers) or compute in this process (cluster.kind: threads)"
+                f"{_remedy()} fewer (cluster.workers) or compute in this process (cluster.kind: threads)"
             ) from error
 
 
@@ -65,8 +65,8 @@ def _remedy() -> str:
     """Return what a script most likely lacks, where one starts the workers."""
     script = getattr(sys.modules["__main__"], "__file__", None)
     if script is None or Path(script).name == "dask-em":
-        return ""
+        return "Ask for"
     return (
         f"Each worker imports {Path(script).name} first: what it shall not do there has to stand below the line "
-        'if __name__ == "__main__": of it. Where it does, '
+        'if __name__ == "__main__": of it. Where it does, ask for'
     )
