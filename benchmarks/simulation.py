@@ -6,8 +6,8 @@ simulated is who does it when. In words, in the order in which it happens:
 1. The driver makes the graph and the scheduler takes it in, so many seconds a task, before any block begins.
 2. The scheduler sends blocks, in their order, to workers of one thread; each may have :data:`SLOTS` that are not done.
    To send a task and to note that it is done take half of ``Constants.event`` each, one after another for all workers.
-3. Parameters of up to :data:`~dask_em.execution.tasks.INLINE` bytes travel with each block. Larger ones are fetched by
-   each worker from another that has them.
+3. Each block carries its own copy of the parameters. Those of over :data:`~dask_em.execution.tasks.INLINE` bytes are
+   fetched by each worker from another that has them instead, where blocks are more than twice the workers.
 4. A block takes the longer of reading and of decoding and computing. All that read share the store evenly.
 5. A sum of the tree goes to a worker that holds one of its parts, and fetches the others; it waits for the block that
    the worker computes, and comes before the next.
@@ -171,7 +171,7 @@ class _Run:
         self.events: list[tuple[float, bool, int, str, int, int]] = []
         self.count = self.tasks = self.arrived = 0
         self.computing = self.scheduling = self.blocks_done = 0.0
-        fetched = model.parameters > INLINE
+        fetched = model.parameters > INLINE and self.blocks > 2 * site.workers
         carried = 0.0 if fetched else constants.carried * model.parameters * self.blocks
         self.now = self.free = self.submitting = constants.begin + constants.submit * planned.tasks + carried
         self.copied = 0.0 if fetched else model.parameters / self.link

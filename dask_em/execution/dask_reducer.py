@@ -19,14 +19,12 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import numpy as np
-from dask.base import annotate
 from distributed import CancelledError, Client, KilledWorker
 
 from dask_em.errors import ClusterError, InputError
 from dask_em.execution import preferences
 from dask_em.execution.environment import differences
-from dask_em.execution.places import Placed
-from dask_em.execution.resident import Argument, Resident, whole_arguments
+from dask_em.execution.resident import Argument, Resident, fewer_than_cliff, whole_arguments
 from dask_em.execution.tasks import BlockTask, Graph, keep, large_graphs, parcel, small_parcel
 from dask_em.execution.watchdog import ConnectionLostError, StandstillError, Watch, answers, noticing_loss
 from dask_em.reduction import Sink, add_up, merge, require_blocks, tree, write_whole
@@ -64,16 +62,6 @@ class _Pass:
 
     def node(self, level: int, index: int) -> Hashable:
         return (f"mrg-{self.name}-{level}", index)
-
-
-@dataclass(frozen=True)
-class _Work:
-    """The tasks of a pass."""
-
-    graph: Graph
-    root: Hashable  # the key of the sum
-    reads: dict[int, Hashable]  # the keys of those that read what stays, by block
-    placed: Placed
 
 
 class DaskReducer:
@@ -195,35 +183,38 @@ class DaskReducer:
     def _by_tree(self, this: _Pass, kernel: Callable[[Rows], Any], sink: Sink | None) -> Any:
         watch = Watch(self._client, self._run, self._patience)
         with noticing_loss():
-            work = self._work(this, kernel, sink)
-            with large_graphs(), annotate(workers=work.placed, allow_other_workers=True):
-                root, *read = self._client.get(work.graph, [work.root, *work.reads.values()], sync=False)
-        self._resident.took(dict(zip(work.reads, read, strict=True)))
+            graph, reads, root_key = self._graph(this, kernel, sink)
+            with large_graphs():
+                root, *read = self._client.get(graph, [root_key, *reads.values()], sync=False)
+        self._resident.took(dict(zip(reads, read, strict=True)))
         try:
             return watch.result(root)
         finally:
             root.release()
 
-    def _work(self, this: _Pass, kernel: Callable[[Rows], Any], sink: Sink | None) -> _Work:
-        graph, packed, blocks = Graph(this.name), small_parcel(kernel), len(self.layout.blocks)
-        kernel_argument: Any = packed
-        if packed is None:
+    def _graph(
+        self, this: _Pass, kernel: Callable[[Rows], Any], sink: Sink | None
+    ) -> tuple[Graph, dict[int, Hashable], Hashable]:
+        """Return the tasks of a pass, the keys of those that read what stays, by block, and the key of the sum."""
+        graph = Graph(this.name)
+        packed = small_parcel(kernel)
+        blocks = len(self.layout.blocks)
+        if packed is not None or fewer_than_cliff(blocks, self._client):
+            kernel_argument: Any = packed or parcel(kernel)
+        else:
             kernel_argument = (f"par-{this.name}", 0)
             graph[kernel_argument] = (keep, parcel(kernel))
         reads: dict[int, Hashable] = {}
-        places: dict[Hashable, str] = {}
         for argument in self._resident.arguments(this.attempt, sink is None):
             graph.update(argument.reads)
             for key in argument.reads:
                 reads[argument.index] = key
             graph[this.block(argument.index)] = self._task(argument, kernel_argument, sink)
-            if argument.place is not None:
-                places |= dict.fromkeys((this.block(argument.index), *argument.reads), argument.place)
         keys = [this.block(block.index) for block in self.layout.blocks]
         for level, nodes in enumerate(tree(blocks), 1):
             parts, keys = keys, [this.node(level, index) for index in range(len(nodes))]
             graph.update({keys[i]: (add_up, [parts[j] for j in node]) for i, node in enumerate(nodes)})
-        return _Work(graph, keys[0], reads, Placed(places))
+        return graph, reads, keys[0]
 
     def _by_driver(self, this: _Pass, task: Callable[[Argument], tuple[Any, ...]], avoided: frozenset[str]) -> Any:
         """Add up here, a few blocks ahead; no task needs another's value, and ``avoided`` workers are done without."""

@@ -15,7 +15,6 @@ from typing import Any
 from dask.utils import parse_bytes
 from distributed import Client, Future
 
-from dask_em.execution.places import deal, fewer_than_cliff
 from dask_em.execution.tasks import KeepTask, Parcel, held_by, keep, large_graphs, parcel, small_parcel, without_held
 from dask_em.reduction import staying
 from dask_em.storage.blocks import Block, Layout
@@ -24,6 +23,7 @@ __all__ = [
     "LEAST_MEMORY",
     "Argument",
     "Resident",
+    "fewer_than_cliff",
     "memory_for_rows",
     "memory_of_thread",
     "whole_arguments",
@@ -47,7 +47,12 @@ class Argument:
     block: Parcel | Future[Any] | Hashable  # the rows, where they are, or the key of a task that reads them
     held: dict[Hashable, Future[Any]]  # of the user's own, already on the cluster
     reads: dict[Hashable, Any] = field(default_factory=dict)  # that task, to be run in the same graph
-    place: str | None = None  # the worker that both should go to
+
+
+def fewer_than_cliff(tasks: int, client: Any) -> bool:
+    """Say whether so few tasks share a small dependency that the scheduler would give all of them to one worker."""
+    threads: int = sum(client.nthreads().values())
+    return tasks <= 2 * threads
 
 
 def whole_arguments(layout: Layout) -> Iterator[Argument]:
@@ -100,7 +105,6 @@ class Resident:
         self._rounds = count()  # of reading: new keys, since the client knows what became of the old ones
         self._looked = float("-inf")
         self._parcels: dict[int, Parcel | None] = {}
-        self._places: dict[int, str] = {}  # of blocks, where there are few
         self._source = small_parcel(layout.source)
 
     def arguments(self, attempt: int, again: bool) -> Iterator[Argument]:
@@ -112,20 +116,19 @@ class Resident:
         sources, round_ = self._sources(attempt), next(self._rounds)
         if again or attempt > 1:
             self._choose(attempt)
-        self._deal()
         for block in self._layout.blocks:
-            source, place = sources[block.index % len(sources)], self._places.get(block.index)
+            source = sources[block.index % len(sources)]
             if block.index in self._blocks:
-                yield Argument(block.index, source, self._blocks[block.index], {}, place=place)
+                yield Argument(block.index, source, self._blocks[block.index], {})
                 continue
             held = held_by([piece.atom for piece in block.pieces])
             sent = self._block(block, attempt)
             if not again or block.index not in self._staying:
-                yield Argument(block.index, source, sent, held, place=None if held else place)
+                yield Argument(block.index, source, sent, held)
             else:
                 key = (f"read-{self._run}-{round_}", block.index)
                 reads: dict[Hashable, Any] = {key: (KeepTask(self._layout.slab_rows), source, sent)}
-                yield Argument(block.index, source, key, {}, reads, place)
+                yield Argument(block.index, source, key, {}, reads)
 
     def took(self, blocks: dict[int, Future[Any]]) -> None:
         """Keep the rows that tasks of a pass have read; what was sent to read them is known to the scheduler alone."""
@@ -141,13 +144,6 @@ class Resident:
             for future in kept.values():
                 future.release()  # type: ignore[no-untyped-call]  # distributed's own
             kept.clear()
-
-    def _deal(self) -> None:
-        """Choose the workers of blocks where there are few; rows that are with one already stay there."""
-        threads, blocks = self._client.nthreads(), len(self._layout.blocks)
-        there = [i for i in range(blocks) if i in self._blocks or f"load-{i}" in self._kept]
-        staying = {i: self._places.get(i) for i in there}
-        self._places = deal(blocks, threads, staying) if fewer_than_cliff(blocks, threads) else {}
 
     def _choose(self, attempt: int) -> None:
         """Choose the blocks that stay, and give back those that no longer do."""
@@ -172,25 +168,23 @@ class Resident:
     def _sources(self, attempt: int) -> list[Parcel | Future[Any]]:
         if self._source is not None:
             return [self._source]
-        threads = self._client.nthreads()
-        copies = len(threads) or 1 if fewer_than_cliff(len(self._layout.blocks), threads) else 1
+        workers = len(self._client.nthreads()) or 1
+        copies = workers if fewer_than_cliff(len(self._layout.blocks), self._client) else 1
         return [self._keep("src", copy, self._layout.source, attempt) for copy in range(copies)]
 
     def _block(self, block: Block, attempt: int) -> Parcel | Future[Any]:
         if block.index not in self._parcels:
             self._parcels[block.index] = small_parcel(_bare(block))
         packed = self._parcels[block.index]
-        place = self._places.get(block.index)
-        return self._keep("load", block.index, _bare(block), attempt, place) if packed is None else packed
+        return self._keep("load", block.index, _bare(block), attempt) if packed is None else packed
 
-    def _keep(self, prefix: str, number: int, value: Any, attempt: int, place: str | None = None) -> Future[Any]:
+    def _keep(self, prefix: str, number: int, value: Any, attempt: int) -> Future[Any]:
         name = f"{prefix}-{number}"
         future = self._kept.get(name)
         if future is None or future.status in _GONE:
             key = (f"{prefix}-{self._run}-{attempt}", number)  # a new key: deaths are counted over a key's life
             with large_graphs():
-                there = {"workers": [place], "allow_other_workers": True} if place else {}
-                future = self._kept[name] = self._client.submit(keep, value, key=key, pure=False, **there)
+                future = self._kept[name] = self._client.submit(keep, value, key=key, pure=False)
         return future
 
 
