@@ -81,7 +81,7 @@ def test_and_again_until_it_is_done(slurm: Slurm) -> None:
     checkpoints = Checkpoints(Path("runs/slurm/checkpoints"))
     edited = {"--mem=4G": "--mem=1G", "--time=24:00:00": "--time=10"}
     (first,) = re.findall(r"\d+", run("slurm_jobqueue.sh", edited, "slurm.yaml", *overrides(ON_SLURM, **SIXTY)))
-    until(checkpoints.paths, "there is a checkpoint", TIMEOUT)
+    until(checkpoints.names, "there is a checkpoint", TIMEOUT)
     slurm.ask("scancel", "--signal=USR1", "--batch", first)
     until(lambda: not slurm.jobs(), "all jobs have ended", TIMEOUT)
     log = Path("runs/slurm/fit.log").read_text()
@@ -104,7 +104,7 @@ def test_through_qsub_and_again_until_it_is_done(slurm: Slurm) -> None:
     edited = {"mem=4GB": "mem=1GB", "walltime=24:00:00": "walltime=00:10:00"}
     on_pbs = ON_PBS | {"kwargs": '{job_extra_directives: ["-V"]}'}
     (first,) = re.findall(r"\d+", run("pbs_jobqueue.sh", edited, "pbs.yaml", *overrides(on_pbs, **SIXTY)))
-    until(checkpoints.paths, "there is a checkpoint", TIMEOUT)
+    until(checkpoints.names, "there is a checkpoint", TIMEOUT)
     clock_of(first).send_signal(signal.SIGALRM)
     until(lambda: not slurm.jobs(), "all jobs have ended", TIMEOUT)
     assert Path("runs/pbs/fit.log").read_text().count(" resumes ") == 1, printed()
