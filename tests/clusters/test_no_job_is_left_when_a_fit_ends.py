@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from distributed.core import Status
 
 import dask_em
+from dask_em.execution.launchers.submission import careful
 from tests.clusters.jobs import ON_SLURM, PROGRAM, TIMEOUT, overrides, started
 from tests.clusters.slurm import Slurm, until
 
@@ -35,6 +40,34 @@ def test_where_it_is_stopped(slurm: Slurm, number: signal.Signals, status: int, 
     assert errors.endswith(said)
     assert "Traceback" not in errors
     until(lambda: not slurm.jobs(), "the queue is empty", TIMEOUT)
+
+
+def test_where_it_is_stopped_while_jobs_are_submitted(slurm: Slurm, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Path("slow/sbatch").absolute()
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/sh\ntouch asked\nsleep 2\nexec {shutil.which("sbatch")} "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", str(slow.parent), prepend=os.pathsep)
+    with started(PROGRAM, "fit", CONFIG, *ENDLESS) as fit:
+        until(Path("asked").exists, "sbatch is called", TIMEOUT)
+        fit.send_signal(signal.SIGINT)
+        _, errors = fit.communicate(timeout=TIMEOUT)
+    assert (fit.returncode, errors) == (130, "nothing was reached yet that could be resumed\nstopped by Ctrl-C\n")
+    assert {*slurm.ask("squeue", "--noheader", "--format=%T").split()} <= {"COMPLETING"}
+
+
+def test_where_a_lost_job_is_just_being_closed() -> None:
+    seen = []
+
+    class Cancelling:
+        status = Status.running
+
+        async def close(self) -> None:
+            seen.append(self.status)  # as a cluster sees it that is closed now
+
+    job = careful(Cancelling)()
+    asyncio.run(job.close())
+    assert [*seen, job.status] == [Status.closing, Status.closed]
 
 
 def test_where_it_fails(slurm: Slurm) -> None:

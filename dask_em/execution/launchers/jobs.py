@@ -17,6 +17,7 @@ from dask_em.execution.kinds import ClusterSettings
 from dask_em.execution.launchers import Launcher
 from dask_em.execution.launchers.attendance import Attendance
 from dask_em.execution.launchers.certificates import SHOWN, lent
+from dask_em.execution.launchers.closing import taken_down
 from dask_em.execution.launchers.jobqueue import JobQueueCluster
 from dask_em.execution.launchers.queues import QUEUES
 from dask_em.execution.launchers.security import security_of
@@ -58,15 +59,17 @@ class Jobs(Launcher):
         with (
             dask.config.set(patience),
             lent(self._security, folder) as security,
-            self._cluster(options | {"security": security}) as cluster,
+            taken_down(self._cluster(options | {"security": security})) as cluster,
         ):
+            self.security = cluster.security
             self._attendance = Attendance(cluster, self._queue, folder)
             most = settings.workers or 1
             least = min(settings.least_workers or most, most)
             cluster.scale(jobs=most)
             cluster.adapt(minimum_jobs=least, maximum_jobs=most, **(QUICK if least == most else SLOW))
             with self._attendance.kept():
-                yield cluster
+                # no cluster: a client waits for the jobs of one to be submitted, and Ctrl-C in that wait cancels it
+                yield cluster.scheduler_address
 
     def check(self) -> None:
         if self._attendance:
