@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -41,7 +42,8 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.stop()
+        with suppress(OSError):  # of a terminal that was closed
+            self._live.stop()
 
     def show(self, member: Member, entries: Sequence[Entry], state: State) -> str:
         """Print the line of a fit's last pass, and how it ended where others go on; return it."""
