@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from dask_em import __version__
-from dask_em.cli.guard import say, stopped_by, terminable, told_once
+from dask_em.cli.guard import say, stopped_by, told_once
 from dask_em.cli.progress import Progress
 from dask_em.cli.run_directory import CONFIG, RunDirectory, finished, run_directory
 from dask_em.cli.settings import client_of, estimator_of, part_of, performance_of, source_of, spooled_of
@@ -51,7 +51,7 @@ def fit(
     equals = command() if settings.cluster.kind == "mpi" else []
     sets = (word for each in overrides or [] for word in ("--set", _told(each)))
     again = [*equals, _program(), "fit", config, *sets]
-    with part, terminable():
+    with part:
         _fit(settings, config, again, resume)
 
 

@@ -8,7 +8,7 @@ import signal
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -23,18 +23,17 @@ __all__ = [
     "DONE",
     "FAULT",
     "STOPPED",
-    "TERMINATED",
     "WRONG_INPUT",
     "FaultError",
     "guarded",
     "say",
     "stopped_by",
     "telling",
-    "terminable",
     "told_once",
 ]
 
-DONE, FAULT, WRONG_INPUT, CLUSTER_LOST, STOPPED, TERMINATED = 0, 1, 2, 3, 130, 143
+DONE, FAULT, WRONG_INPUT, CLUSTER_LOST, STOPPED = 0, 1, 2, 3, 130
+BY_SIGNAL = 128  # and the signal's number: 143 by SIGTERM, as shells have it
 
 
 class FaultError(Exception):
@@ -46,26 +45,30 @@ class FaultError(Exception):
 
 
 class _Terminated(KeyboardInterrupt):
-    pass
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def stopped_by(stop: KeyboardInterrupt) -> str:
     """Return who stopped the program, in words."""
-    return "stopped by SIGTERM" if isinstance(stop, _Terminated) else "stopped by Ctrl-C"
+    return f"stopped by {signal.Signals(stop.number).name if isinstance(stop, _Terminated) else 'Ctrl-C'}"
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
-    """End on SIGTERM as on Ctrl-C: what is open is closed, and what can be resumed is written."""
+def _terminable() -> Iterator[None]:
+    """End on SIGTERM, or where the terminal is closed, as on Ctrl-C: jobs are cancelled, and what counts is written."""
 
-    def end(_number: int, _frame: FrameType | None) -> None:
-        raise _Terminated
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise _Terminated(number)
 
-    before = signal.signal(signal.SIGTERM, end)
+    heard = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]  # nohup
+    before = {number: signal.signal(number, end) for number in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, action in before.items():
+            signal.signal(number, action)
 
 
 @contextmanager
@@ -81,7 +84,8 @@ def told_once(config: str, overrides: Sequence[str]) -> Iterator[None]:
 
 def say(text: str) -> None:
     """Write a line for people to standard error; standard output is for results."""
-    typer.echo(text, err=True)
+    with suppress(OSError):  # of a terminal that was closed
+        typer.echo(text, err=True)
 
 
 class _Aloud(logging.Handler):
@@ -111,7 +115,8 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
         try:
-            command(*arguments, **options)
+            with _terminable():
+                command(*arguments, **options)
         except typer.Exit:
             raise
         except InputError as error:
@@ -122,7 +127,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(CLUSTER_LOST) from None
         except KeyboardInterrupt as stop:
             say(stopped_by(stop))
-            raise typer.Exit(TERMINATED if isinstance(stop, _Terminated) else STOPPED) from None
+            raise typer.Exit(BY_SIGNAL + stop.number if isinstance(stop, _Terminated) else STOPPED) from None
         except FaultError as fault:
             _report(fault.__cause__ or fault, fault.log)
         except Exception as error:  # noqa: BLE001  # whatever it is, people see one sentence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -44,7 +45,8 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.stop()
+        with suppress(OSError):  # of a terminal that was closed
+            self._live.stop()
 
     def show_workers(self, force: Workforce | None) -> str | None:
         """Print who computes, where that is known and has changed; return it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import shutil
 import signal
@@ -65,13 +66,14 @@ def undisturbed(big: Path, call: Callable[..., Any]) -> Any:
     return told(Path("runs/undisturbed"))
 
 
-def start(*words: str) -> subprocess.Popen[str]:
-    """Start a program that hears Ctrl-C, though the one that runs the tests may be deaf to it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def start(*words: str, said: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    """Start a program that hears Ctrl-C and SIGHUP, though the one that runs the tests may be deaf to them."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGHUP)}
     try:
-        return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        return subprocess.Popen(words, stderr=said, text=True, start_new_session=True)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, action in before.items():
+            signal.signal(number, action)
 
 
 def until_pass(process: subprocess.Popen[str], number: int) -> None:
@@ -108,7 +110,8 @@ def resume(run: Path) -> list[str]:
 def test_by_the_line_that_it_prints_when_it_is_stopped(big: Path, call: Any, undisturbed: Any) -> None:
     options = ["--set", "fit.max_passes=1000", "--set", "output.log=json"]
     line = [PROGRAM, "fit", "big.yaml", *options]
-    for number, status, name, at in ((signal.SIGINT, 130, "Ctrl-C", 3), (signal.SIGTERM, 143, "SIGTERM", 9)):
+    ends = (signal.SIGINT, 130, "Ctrl-C", 3), (signal.SIGTERM, 143, "SIGTERM", 9), (signal.SIGHUP, 129, "SIGHUP", 12)
+    for number, status, name, at in ends:
         process = start(*line)
         until_pass(process, at)
         process.send_signal(number)
@@ -122,7 +125,22 @@ def test_by_the_line_that_it_prints_when_it_is_stopped(big: Path, call: Any, und
         reached = Checkpoints(big / "checkpoints").newest()
         assert reached is not None
         assert at <= reached.passes < PASSES, "the fit of the test takes too short a time"
-    finished(call, big, undisturbed, 2)
+    finished(call, big, undisturbed, 3)
+
+
+@pytest.mark.chaos
+def test_whose_terminal_is_closed(big: Path, call: Any, undisturbed: Any) -> None:
+    ours, its = pty.openpty()
+    process = start(PROGRAM, "fit", "big.yaml", said=its)
+    os.close(its)
+    shown = b""
+    while b"pass   3" not in shown:
+        shown += os.read(ours, 1024)
+    os.close(ours)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(60) == 129
+    assert "stopped by SIGHUP; to go on: " in (big / "fit.log").read_text().splitlines()[-1]
+    finished(call, big, undisturbed, 1)
 
 
 @pytest.mark.chaos

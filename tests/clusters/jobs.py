@@ -56,12 +56,13 @@ def overrides(cluster: dict[str, Any], **fit: Any) -> list[str]:
 
 @contextmanager
 def started(*words: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a program that hears Ctrl-C, though the one that runs the tests may be deaf to it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Start a program that hears Ctrl-C and SIGHUP, though the one that runs the tests may be deaf to them."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGHUP)}
     try:
         process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, action in before.items():
+            signal.signal(number, action)
     try:
         yield process
     finally:

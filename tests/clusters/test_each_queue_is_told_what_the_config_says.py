@@ -53,7 +53,7 @@ print(signal.getsignal(signal.SIGINT) is before)
 OF_ALL = [
     "distributed.cli.dask_worker SCHEDULER --name dask-em-0 --nthreads 2 --memory-limit 4.00GiB --nanny",
     "--death-timeout 60",
-    "--lifetime 94500s --lifetime-stagger 600s --dashboard-address 127.0.0.1:0 --interface lo",
+    "--lifetime 94500s --lifetime-stagger 600s --dashboard-address 127.0.0.1:0 --preload dask_em --interface lo",
     "export DASK_DISTRIBUTED__WORKER__MEMORY__TARGET=False",
     "export DASK_DISTRIBUTED__WORKER__MEMORY__SPILL=False",
 ]
@@ -80,7 +80,7 @@ def test_with_the_users_own_arguments_last(kind: str) -> None:
     more = {"worker_extra_args": ["--local-directory", "/scratch"], "job_script_prologue": ["module load python"]}
     script = job_script(settings(kind, kwargs={**more, "job_name": "mine"}))
     assert "--interface lo" in script
-    assert "--dashboard-address 127.0.0.1:0 --local-directory /scratch" in script
+    assert "--preload dask_em --local-directory /scratch" in script
     assert script.index("export DASK_DISTRIBUTED") < script.index("module load python") < script.index("dask_worker")
 
 
@@ -90,6 +90,21 @@ def test_with_the_sites_configuration_between() -> None:
         script = job_script(settings("slurm", kwargs={"job_script_prologue": ["module load mine"]}))
     assert script.index("export DASK_DISTRIBUTED") < script.index("load site") < script.index("load mine")
     assert "#SBATCH -e /logs/dask-em-%J.err" in script
+
+
+def test_with_a_python_in_a_folder_with_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/opt/my tools/python")
+    assert "\n'/opt/my tools/python' -m distributed.cli.dask_worker " in job_script(settings("slurm"))
+    assert "\npython3 -m distributed" in job_script(settings("slurm", kwargs={"python": "python3"}))
+
+
+@pytest.mark.parametrize("name", ["my rows", "it's", 'a "b"'])
+def test_but_no_folder_that_it_cannot_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    with pytest.raises(InputError, match=r"cannot name a folder with blanks or quotes.*cluster\.kwargs\.log_directory"):
+        job_script(settings("slurm"))
+    assert "#SBATCH -e /logs/" in job_script(settings("slurm", kwargs={"log_directory": "/logs"}))
 
 
 @pytest.mark.parametrize("kind", QUEUES)

@@ -46,6 +46,14 @@ def test_by_the_log_of_a_job_that_has_failed(slurm: Slurm, monkeypatch: pytest.M
     )
 
 
+def test_by_the_log_of_a_job_that_finds_no_dask_em(slurm: Slurm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attendance, "LOOK", 1.0)
+    Path("elsewhere/dask_em").mkdir(parents=True)
+    Path("elsewhere/dask_em/__init__.py").write_text("raise ImportError('no dask_em is here')")
+    sentence = ended(kwargs={"job_script_prologue": [f"export PYTHONPATH={Path('elsewhere').absolute()}"]})
+    assert re.match(r"every job was over .* ends with: .*ImportError: no dask_em is here", sentence)
+
+
 def test_by_the_queue(slurm: Slurm) -> None:
     held = {"job_extra_directives": ["--hold"]}
     sentence = ended(kwargs=held, timeout=2)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from inspect import signature
@@ -17,6 +20,7 @@ from dask_em.execution.kinds import ClusterSettings
 from dask_em.execution.launchers import Launcher
 from dask_em.execution.launchers.attendance import Attendance
 from dask_em.execution.launchers.certificates import SHOWN, lent
+from dask_em.execution.launchers.closing import taken_down
 from dask_em.execution.launchers.jobqueue import JobQueueCluster
 from dask_em.execution.launchers.queues import QUEUES
 from dask_em.execution.launchers.security import security_of
@@ -58,15 +62,17 @@ class Jobs(Launcher):
         with (
             dask.config.set(patience),
             lent(self._security, folder) as security,
-            self._cluster(options | {"security": security}) as cluster,
+            taken_down(self._cluster(options | {"security": security})) as cluster,
         ):
+            self.security = cluster.security
             self._attendance = Attendance(cluster, self._queue, folder)
             most = settings.workers or 1
             least = min(settings.least_workers or most, most)
             cluster.scale(jobs=most)
             cluster.adapt(minimum_jobs=least, maximum_jobs=most, **(QUICK if least == most else SLOW))
             with self._attendance.kept():
-                yield cluster
+                # no cluster: a client waits for the jobs of one to be submitted, and Ctrl-C in that wait cancels it
+                yield cluster.scheduler_address
 
     def check(self) -> None:
         if self._attendance:
@@ -113,10 +119,12 @@ def _options(settings: ClusterSettings) -> dict[str, Any]:
         "processes": 1,  # of two, one that is lost would not be replaced
         "interface": settings.interface,
         "log_directory": LOGS,
+        "python": shlex.quote(sys.executable),
         "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
         "worker_extra_args": [
             *("--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{spread}s"),
             *("--dashboard-address", "127.0.0.1:0"),
+            *("--preload", "dask_em"),  # where it is missing, the job's log tells; else workers die of their first task
         ],
         "job_script_prologue": [f"export {name}={value}" for name, value in environment_of_workers().items()],
         **QUEUES[settings.kind].terms(settings, walltime),
@@ -128,13 +136,13 @@ def _options(settings: ClusterSettings) -> dict[str, Any]:
     scheduler = told["scheduler_options"]
     if not (told["interface"] or site.get("interface") or {"host", "interface"} & {*scheduler}):
         told["scheduler_options"] = {**scheduler, "host": get_ip()}  # type: ignore[no-untyped-call]  # distributed's own
-    told["log_directory"] = str(Path(told["log_directory"]).expanduser().absolute())
+    told["log_directory"] = _nameable(Path(told["log_directory"]).expanduser().absolute())
     return {name: value for name, value in told.items() if value is not None}
 
 
 def _adds(name: str, value: Any) -> bool:
     """Say whether the site's word joins or replaces ours, where the user's settings say nothing."""
-    return isinstance(value, list | dict) or name in {"log_directory", "disk"}
+    return isinstance(value, list | dict) or name in {"log_directory", "python", "disk"}
 
 
 def _joined(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,6 +155,16 @@ def _joined(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]
         elif isinstance(one, Mapping) and isinstance(other, Mapping):
             joined[name] = {**one, **other}
     return joined
+
+
+def _nameable(folder: Path) -> str:
+    """Return the folder's name for the directives of a job script: each queue understands other quotes there."""
+    if re.search(r"""[\s'"\\]""", str(folder)):
+        raise InputError(
+            f"the jobs' logs cannot be in {folder}: job scripts cannot name a folder with blanks or quotes; start the "
+            "fit elsewhere, or name another folder that jobs see: cluster.kwargs.log_directory"
+        )
+    return str(folder)
 
 
 def _made(folder: Path) -> Path:

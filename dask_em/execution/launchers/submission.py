@@ -27,6 +27,7 @@ def careful(job_class: Any) -> Any:
                 self.status = Status.running
 
         async def close(self) -> None:
+            self.status = Status.closing  # a cluster that is closed meanwhile expects it
             await super().close()
             self.status = Status.closed
 
