@@ -84,6 +84,14 @@ def good(tmp_path: Path) -> Path:
             "cluster={kind: address, address: 'tcp://there:1', scheduler_file: scheduler.json}",
             "cluster.address and cluster.scheduler_file are both given; leave one of them out",
         ),
+        (
+            "cluster={kind: custom, class: 'a:B', workers: 2, least_workers: 3}",
+            "cluster.least_workers is 3, of cluster.workers, which is 2; it must be at most as many",
+        ),
+        (
+            "cluster={kind: custom, class: 'a:B', least_workers: 3}",
+            "cluster.least_workers is 3, of cluster.workers, which is not given; it must be at most as many",
+        ),
         ("cluster={kind: custom}", "cluster.class is missing; kind: custom needs it, such as coiled:Cluster"),
         ("cluster={kind: custom, class: nonsense}", "cluster.class is 'nonsense'; it must be module:Class, such as"),
         ("cluster.walltime=4h", "cluster.walltime is '4h'; it must be HH:MM:SS, such as 04:00:00"),

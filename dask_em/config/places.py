@@ -80,7 +80,7 @@ class Cluster(BaseModel):  # type: ignore[no-redef]  # "kwargs", of the plugin's
 
     @model_validator(mode="after")
     def _keys_fit_kind(self) -> Self:
-        given = {name.rstrip("_") for name, value in self if value is not None and value != {}}
+        given = {name.rstrip("_"): value for name, value in self if value is not None and value != {}}
         wrong = misfit(self.kind, given)
         if wrong:
             raise ValueError(wrong)

@@ -20,6 +20,7 @@ from dask_em.errors import ClusterError, InputError, did_you_mean, to_install
 from dask_em.execution import preferences
 from dask_em.execution.kinds import KINDS, ClusterSettings, KindName, misfit
 from dask_em.execution.launchers import Launcher, launcher_of
+from dask_em.execution.values import misvalue
 
 __all__ = [
     "ClusterSettings",
@@ -55,7 +56,7 @@ def cluster(kind: KindName = "local", **settings: Any) -> Iterator[Client | None
     Yields
     ------
     distributed.Client or None
-        The active client; None for the kinds "none" and "threads".
+        The active client; None for the kinds "none" and "threads", where fits go to a client that is active already.
 
     Raises
     ------
@@ -66,8 +67,8 @@ def cluster(kind: KindName = "local", **settings: Any) -> Iterator[Client | None
     for name in settings:
         if name not in known:
             raise InputError(f"cluster() knows no {name!r}.{did_you_mean(name, known)}")
-    if kind not in KINDS:
-        raise InputError(f"there is no kind {kind!r} of clusters.{did_you_mean(kind, KINDS)}")
+    if kind not in tuple(KINDS):  # which may be anything, of Python
+        raise InputError(f"there is no kind {kind!r} of clusters.{did_you_mean(str(kind), KINDS)}")
     with connect(ClusterSettings(kind, **settings)) as client, client.as_current() if client else nullcontext():
         yield client
 
@@ -83,9 +84,7 @@ def connect(settings: ClusterSettings) -> Iterator[Client | None]:
     ClusterError
         No worker came in time.
     """
-    wrong = misfit(settings.kind, _given(settings))
-    if wrong:
-        raise InputError(wrong)
+    _require_sense(settings)
     launcher = launcher_of(settings)
     with _wishes(settings):
         if launcher is None:
@@ -109,10 +108,12 @@ def enlisted(settings: ClusterSettings) -> AbstractContextManager[None]:
     return nullcontext() if launcher is None else launcher.enlisted()
 
 
-def _given(settings: ClusterSettings) -> set[str]:
-    """Return the names of the keys that say something, as a config names them."""
+def _require_sense(settings: ClusterSettings) -> None:
     values = {each.name.rstrip("_"): getattr(settings, each.name) for each in fields(settings)}
-    return {name for name, value in values.items() if value is not None and value != {}}
+    given = {name: value for name, value in values.items() if value is not None and value != {}}
+    wrong = misvalue(settings) or misfit(settings.kind, given)
+    if wrong:
+        raise InputError(wrong)
 
 
 def _client(where: Any, launcher: Launcher) -> Any:
@@ -169,9 +170,7 @@ def job_script(settings: ClusterSettings) -> str:
     InputError
         The settings do not fit the kind, or it submits no jobs.
     """
-    wrong = misfit(settings.kind, _given(settings))
-    if wrong:
-        raise InputError(wrong)
+    _require_sense(settings)
     launcher = launcher_of(settings)
     if launcher is None:
         raise InputError(f"cluster.kind {settings.kind} starts nothing; --job-script is for job queues, such as slurm")

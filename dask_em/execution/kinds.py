@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -102,16 +102,24 @@ _MEANINGS = {
 }
 
 
-def misfit(kind: str, given: Collection[str]) -> str | None:
-    """Say which of the keys that are given a kind does not know, or which it lacks; None: all is well."""
+def misfit(kind: str, given: Mapping[str, Any]) -> str | None:
+    """Say which keys a kind does not know of those given, which it lacks, or which contradict; None: all is well."""
     this = KINDS[kind]
     for key in given:
         if key not in ALL | this.knows:
             fitting = " or ".join(name for name, other in KINDS.items() if key in other.knows)
-            return f"cluster.{key} is given, but cluster.kind is {kind}; write kind: {fitting} to use it"
+            return (
+                f"cluster.{key} is given, but cluster.kind is {kind}; write kind: {fitting} to use it, or {key}: null "
+                "to leave it out"
+            )
     for key in this.needs:
         if key not in given:
             return f"cluster.{key} is missing; kind: {kind} needs it, {_MEANINGS[key]}"
+    if "least_workers" in given and given["least_workers"] > given.get("workers", 0):
+        return (
+            f"cluster.least_workers is {given['least_workers']}, of cluster.workers, which is "
+            f"{given.get('workers', 'not given')}; it must be at most as many"
+        )
     if kind == "address" and ("address" in given) == ("scheduler_file" in given):
         if "address" in given:
             return "cluster.address and cluster.scheduler_file are both given; leave one of them out"

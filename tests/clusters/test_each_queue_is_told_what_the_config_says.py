@@ -114,7 +114,7 @@ def test_with_certificates_that_are_made_when_the_fit_begins(kind: str) -> None:
 
 
 def test_but_no_queue_where_there_is_none() -> None:
-    given = {name for name, value in TOLD.items() if value}
+    given = {name: value for name, value in TOLD.items() if value}
     assert "write kind: slurm or pbs or sge or lsf or oar to use it" in (misfit("htcondor", given) or "")
 
 

@@ -11,7 +11,7 @@ from distributed import Client
 
 from dask_em.errors import InputError
 from dask_em.execution import active_client, open_reducer
-from dask_em.execution.cluster import ClusterSettings, connect
+from dask_em.execution.cluster import ClusterSettings, cluster, connect
 from tests.execution.cases import Memory, layout_of, values_of
 
 
@@ -60,6 +60,30 @@ def test_a_worker_without_room_for_itself_is_refused(limit: str) -> None:
         connect(ClusterSettings("local", workers=1, memory_limit=limit)),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "sentence"),
+    [
+        ("local", {"workers": "2"}, "cluster.workers is '2'; it must be a whole number, at least 1"),
+        ("local", {"workers": 0}, "cluster.workers is 0; it must be a whole number, at least 1"),
+        ("threads", {"workers": True}, "cluster.workers is True; it must be a whole number, at least 1"),
+        ("local", {"threads_per_worker": None}, "cluster.threads_per_worker is None; it must be a whole number"),
+        ("local", {"memory_limit": 2}, "cluster.memory_limit is 2; it must be a size such as '2GiB'"),
+        ("local", {"timeout": "5"}, "cluster.timeout is '5'; it must be a number of seconds, more than 0"),
+        ("local", {"security": True}, 'cluster.security must be "tls" or the paths ca_file, cert, key'),
+        ("address", {"address": ""}, "cluster.address is ''; it must be text that is not empty"),
+        ("address", {"scheduler_file": 1}, "cluster.scheduler_file is 1; it must be a path"),
+        ("ssh", {"hosts": "here"}, "cluster.hosts is 'here'; it must be a list of at least two names"),
+        ("custom", {"class_": 3}, "cluster.class is 3; it must be text that is not empty"),
+        ("custom", {"class_": "a:B", "kwargs": ["hush"]}, "cluster.kwargs must be a mapping"),
+        (["local"], {}, "there is no kind ['local'] of clusters."),
+    ],
+)
+def test_what_is_no_such_value_is_refused_in_python(kind: Any, settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError) as told, cluster(kind, **settings):
+        pass
+    assert str(told.value).startswith(sentence)
 
 
 def test_a_worker_with_room_is_started() -> None:

@@ -67,7 +67,7 @@ class Jobs(Launcher):
             self.security = cluster.security
             self._attendance = Attendance(cluster, self._queue, folder)
             most = settings.workers or 1
-            least = min(settings.least_workers or most, most)
+            least = settings.least_workers or most
             cluster.scale(jobs=most)
             cluster.adapt(minimum_jobs=least, maximum_jobs=most, **(QUICK if least == most else SLOW))
             with self._attendance.kept():

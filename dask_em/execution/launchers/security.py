@@ -30,7 +30,7 @@ def security_of(settings: ClusterSettings) -> Security | None:
         return None
     if given == "tls":
         return _temporary()
-    if isinstance(given, str) or set(given) != set(FILES):
+    if not isinstance(given, Mapping) or set(given) != set(FILES):
         raise InputError(f'cluster.security must be "tls" or the paths {", ".join(FILES)}')
     return _read(given)
 
