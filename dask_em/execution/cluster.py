@@ -20,6 +20,7 @@ from dask_em.execution import preferences
 from dask_em.execution.kinds import KINDS, ClusterSettings, KindName, misfit
 from dask_em.execution.launchers import Launcher, launcher_of
 from dask_em.execution.values import misvalue
+from dask_em.storage.secrets import without_assigned
 
 __all__ = ["ClusterSettings", "bytes_to_keep", "cluster", "connect", "enlisted", "job_script", "performance_report"]
 
@@ -130,7 +131,7 @@ def _await_worker(client: Any, launcher: Launcher) -> None:
 
 
 def job_script(settings: ClusterSettings) -> str:
-    """Return the job script that the settings would submit, starting nothing.
+    """Return the job script that the settings would submit, without secrets, starting nothing.
 
     Raises
     ------
@@ -141,7 +142,7 @@ def job_script(settings: ClusterSettings) -> str:
     launcher = launcher_of(settings)
     if launcher is None:
         raise InputError(f"cluster.kind {settings.kind} starts nothing; --job-script is for job queues, such as slurm")
-    return launcher.script()
+    return without_assigned(launcher.script())
 
 
 def bytes_to_keep(settings: ClusterSettings) -> float | None:
