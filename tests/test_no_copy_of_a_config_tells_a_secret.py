@@ -50,6 +50,23 @@ def test_in_the_message_about_an_override(tmp_path: Path) -> None:
     assert "hush" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        "data.spool=s3://me:hush@bucket/rows.npy",
+        "data.spool=s3://me:hu/sh/hush@bucket/rows.npy",
+        "data.source=[s3://me:hush@bucket/rows.zarr]",
+        "output.directory={a: s3://me:hush@bucket/run}",
+        "cluster.kind=https://me:hush@gateway",
+    ],
+)
+def test_in_the_message_about_a_url(tmp_path: Path, override: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, "x"), [override])
+    assert "***@" in str(caught.value)
+    assert "hush" not in str(caught.value).replace(str(tmp_path), "")
+
+
 def test_and_a_copy_is_refused_until_they_are_put_back(tmp_path: Path) -> None:
     copy = tmp_path / "copy.yaml"
     copy.write_text(dump_config(load_config(write(tmp_path, "x"))))

@@ -50,9 +50,10 @@ def fit(
         part = part_of(settings.cluster)
     equals = command() if settings.cluster.kind == "mpi" else []
     sets = (word for each in overrides or [] for word in ("--set", _told(each)))
-    again = [*equals, _program(), "fit", config, *sets]
+    named = without_credentials(config)
+    again = [*equals, _program(), "fit", named, *sets]
     with part:
-        _fit(settings, config, again, resume)
+        _fit(settings, named, again, resume)
 
 
 def _fit(settings: Config, config: str, again: list[str], resume: bool) -> None:
@@ -165,7 +166,7 @@ def _tell_end(end: BaseException, checkpoints: Checkpoints, line: str, logger: L
 def _told(override: str) -> str:
     """Return an override as a log may repeat it: some options may be secrets."""
     path, _, _ = override.partition("=")
-    return f"{path}={HIDDEN}" if holds_secrets(path) else without_credentials(override)
+    return f"{path}={HIDDEN}" if holds_secrets(path.strip()) else without_credentials(override)
 
 
 def _where(run: RunDirectory, chosen: bool) -> str:

@@ -17,6 +17,7 @@ import typer
 from dask_em.config import kind_named
 from dask_em.errors import ClusterError, InputError
 from dask_em.execution.ranks import speaks
+from dask_em.storage.secrets import without_credentials
 
 __all__ = [
     "CLUSTER_LOST",
@@ -139,7 +140,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _report(error: BaseException, log: str) -> None:
-    told = " ".join(str(error).split())
+    told = without_credentials(" ".join(str(error).split()))
     say(f"dask-em failed, which is a fault of ours: {type(error).__name__}{f': {told}' if told else ''}")
     say(f"The traceback is in {log}; please report it, with what you ran.")
     raise typer.Exit(FAULT) from None

@@ -130,7 +130,7 @@ def _parse(text: str, place: str) -> Any:
 def _override(tree: dict[str, Any], override: str) -> tuple[str, str]:
     """Put an override into the tree; return its path, and how messages name it: without the value of an option."""
     path, equals, text = (part.strip() for part in override.partition("="))
-    place = f"--set {path if holds_secrets(path) else override}"
+    place = f"--set {path if holds_secrets(path) else without_credentials(override)}"
     *parents, key = path.split(".")
     if not equals or not key or not (parents or key in Config.model_fields):
         raise ConfigError(f"{place} is no override; write it as section.key=value, such as fit.seed=1")

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from dask_em.config.places import Security
 from dask_em.config.tree import COMING, SECTIONS, Config, keys
 from dask_em.errors import did_you_mean
-from dask_em.storage.secrets import holds_secrets
+from dask_em.storage.secrets import holds_secrets, without_credentials
 
 __all__ = ["sentence"]
 
@@ -101,4 +101,4 @@ def _nearest(path: str) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, Mapping):
         return "a section"
-    return repr(value) if isinstance(value, str) else json.dumps(value, default=str)
+    return without_credentials(repr(value) if isinstance(value, str) else json.dumps(value, default=str))

@@ -21,6 +21,7 @@ from dask_em.execution import preferences
 from dask_em.execution.kinds import KINDS, ClusterSettings, KindName, misfit
 from dask_em.execution.launchers import Launcher, launcher_of
 from dask_em.execution.values import misvalue
+from dask_em.storage.secrets import without_assigned
 
 __all__ = [
     "ClusterSettings",
@@ -163,7 +164,7 @@ def _workers_and_threads(dask_scheduler: Any) -> tuple[int, int]:
 
 
 def job_script(settings: ClusterSettings) -> str:
-    """Return the job script that the settings would submit, starting nothing.
+    """Return the job script that the settings would submit, without secrets, starting nothing.
 
     Raises
     ------
@@ -174,7 +175,7 @@ def job_script(settings: ClusterSettings) -> str:
     launcher = launcher_of(settings)
     if launcher is None:
         raise InputError(f"cluster.kind {settings.kind} starts nothing; --job-script is for job queues, such as slurm")
-    return launcher.script()
+    return without_assigned(launcher.script())
 
 
 def bytes_to_keep(settings: ClusterSettings) -> float | None:

@@ -6,7 +6,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["HIDDEN", "holds_secrets", "secrets_of", "without_credentials", "without_secrets"]
+__all__ = [
+    "HIDDEN",
+    "holds_secrets",
+    "secrets_of",
+    "told_without",
+    "without_assigned",
+    "without_credentials",
+    "without_secrets",
+]
 
 HIDDEN = "***"
 PUBLIC = frozenset(
@@ -16,6 +24,10 @@ PUBLIC = frozenset(
     }
 )  # fmt: skip
 SHORTEST = 4  # characters of a text that can be looked for in messages
+# What a URL says of a user: up to the @ before the path; or, after a name and a colon, a password with slashes in it,
+# where that is no port.
+_USER = re.compile(r"://(?:[^/?#@\s]*|[^/?#@:]+:(?!\d+/)[^?#@\s]*)@")
+_ASSIGNED = re.compile(r"""(\b[A-Z0-9_]*(?:KEY|SECRET|TOKEN|PASSW|CREDENTIAL)[A-Z0-9_]*=)("[^"]*"|'[^']*'|[^\s"']+)""")
 
 
 def holds_secrets(key: str) -> bool:
@@ -26,8 +38,21 @@ def holds_secrets(key: str) -> bool:
 
 def without_credentials(url: str) -> str:
     """Hide what a URL says of a user, and its query, which may be a signature."""
-    hidden = re.sub(r"://[^/?#@]*@", f"://{HIDDEN}@", url)
+    hidden = _USER.sub(f"://{HIDDEN}@", url)
     return re.sub(r"(://[^?]*)\?.*", rf"\1?{HIDDEN}", hidden)
+
+
+def without_assigned(script: str) -> str:
+    """Hide what a script gives to variables of the environment whose names tell that it is a secret."""
+    return _ASSIGNED.sub(rf"\1{HIDDEN}", script)
+
+
+def told_without(error: BaseException, options: Any) -> str:
+    """Return what an error says, in one line, without credentials and without what ``options`` hide."""
+    text = without_credentials(" ".join(str(error).split()))
+    for secret in secrets_of(options):
+        text = text.replace(secret, HIDDEN)
+    return text
 
 
 def without_secrets(value: Any, key: str = "") -> Any:

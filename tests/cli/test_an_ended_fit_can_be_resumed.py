@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -171,9 +172,20 @@ def test_a_model_half_written_is_cleaned_up(run: Path, call: Any) -> None:
 
 def test_by_a_line_that_tells_no_secret(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dask_em.cli.fit.source_of", lambda data: open_source("rows.npy"))  # which takes no options
-    secret = ["--set", "data.storage_options.key=hush", "--set", "data.storage_options.secret=hush"]
+    secret = ["--set", " data.storage_options.key=hush", "--set", "data.storage_options.secret=hush"]
     with interrupted(1):
         done = call([*LONGER, *secret])
     assert done.exit_code == 130
     assert line_to_type(done.stderr)[-3:] == ["--set", "data.storage_options.secret=***", "--resume"]
+    assert "hush" not in Path("runs/two/fit.log").read_text() + done.output
+
+
+def test_nor_that_of_a_config_at_a_url(run: Path, call: Any) -> None:
+    config = "memory://me:hush@there/config.yaml"
+    with fsspec.open(config, "wb") as file:
+        file.write(Path("config.yaml").read_bytes())
+    with interrupted(1):
+        done = call(["fit", config, "--set", "output.directory=runs/two"])
+    assert done.exit_code == 130
+    assert line_to_type(done.stderr)[2] == "memory://***@there/config.yaml"
     assert "hush" not in Path("runs/two/fit.log").read_text() + done.output

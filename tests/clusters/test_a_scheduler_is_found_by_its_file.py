@@ -33,6 +33,14 @@ def by_file(path, timeout):
     return connect(ClusterSettings("address", scheduler_file=str(path), timeout=timeout))
 
 
+def test_but_by_no_address_that_names_a_user():
+    with (
+        pytest.raises(InputError, match=r"cluster\.address is tcp://\*\*\*@there:1, which names a user"),
+        connect(ClusterSettings("address", address="tcp://me:hush@there:1")),
+    ):
+        pass
+
+
 def test_that_it_has_yet_to_write(scheduler, tmp_path):
     path = tmp_path / "scheduler.json"
     path.write_text('{"type": "Scheduler", "add')  # so much of it is there

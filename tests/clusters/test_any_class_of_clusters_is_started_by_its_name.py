@@ -62,3 +62,14 @@ def test_and_workers_that_have_nothing_to_do_are_given_back_slowly():
 def test_or_what_is_wrong_with_it_is_told(name, more, said):
     with pytest.raises(InputError, match=said), custom(name, **more):
         pass
+
+
+def test_but_no_secret_of_its_arguments(monkeypatch):
+    class Careless:
+        def __init__(self, token):
+            raise ValueError(f"no such token: {token}, at https://me:hush@there")
+
+    monkeypatch.setattr("distributed.Careless", Careless, raising=False)
+    with pytest.raises(InputError) as told, custom("distributed:Careless", kwargs={"token": "hush hush"}):
+        pass
+    assert "ValueError: no such token: ***, at https://***@there. Look at cluster.kwargs" in str(told.value)

@@ -98,6 +98,12 @@ def test_with_a_python_in_a_folder_with_blanks(monkeypatch: pytest.MonkeyPatch) 
     assert "\npython3 -m distributed" in job_script(settings("slurm", kwargs={"python": "python3"}))
 
 
+def test_without_the_secrets_where_it_is_shown() -> None:
+    lines = ["export MY_TOKEN=hush", "export AWS_SECRET_ACCESS_KEY='hu sh hush' REGION=here"]
+    script = job_script(settings("slurm", kwargs={"job_script_prologue": lines}))
+    assert "\nexport MY_TOKEN=***\nexport AWS_SECRET_ACCESS_KEY=*** REGION=here\n" in script
+
+
 @pytest.mark.parametrize("name", ["my rows", "it's", 'a "b"'])
 def test_but_no_folder_that_it_cannot_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     (tmp_path / name).mkdir()

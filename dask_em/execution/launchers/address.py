@@ -20,6 +20,7 @@ from dask_em.errors import InputError
 from dask_em.execution.kinds import ClusterSettings
 from dask_em.execution.launchers import Launcher
 from dask_em.execution.launchers.security import known, security_of
+from dask_em.storage.secrets import without_credentials
 
 __all__ = ["Address"]
 
@@ -44,6 +45,11 @@ class Address(Launcher):
     def launched(self) -> Iterator[Any]:
         deadline = time.monotonic() + self.timeout
         address = self.settings.address or self._written(deadline)
+        if "@" in address:
+            raise InputError(
+                f"cluster.address is {without_credentials(address)}, which names a user, and Dask's schedulers know "
+                "none; write it as tcp://node1:8786"
+            )
         if self.security is not None and "://" not in address:
             address = f"tls://{address}"
         self._require_fitting(address)

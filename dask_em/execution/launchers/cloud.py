@@ -15,6 +15,7 @@ from dask_em.errors import InputError
 from dask_em.execution.kinds import ClusterSettings
 from dask_em.execution.launchers import Launcher
 from dask_em.execution.launchers.settings import SLOW, environment_of_workers, require_memory
+from dask_em.storage.secrets import told_without
 
 __all__ = ["Custom", "Gateway", "Kubernetes"]
 
@@ -184,7 +185,7 @@ def _refusals(settings: ClusterSettings) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        words = " ".join(str(error).split())
+        words = told_without(error, settings.kwargs)
         raise InputError(
             f"cluster.kind {settings.kind} could not start its cluster: {type(error).__name__}"
             f"{f': {words}' if words else ''}. Look at cluster.kwargs, and at what the library says of it"

@@ -27,6 +27,7 @@ from dask_em.execution.launchers.security import security_of
 from dask_em.execution.launchers.settings import SLOW, environment_of_workers, require_memory
 from dask_em.execution.launchers.submission import careful
 from dask_em.execution.launchers.walltime import lifetime_of, seconds_of
+from dask_em.storage.secrets import told_without
 
 __all__ = ["Jobs"]
 
@@ -184,6 +185,6 @@ def _refused_by_library(settings: ClusterSettings) -> Iterator[None]:
         yield
     except (TypeError, ValueError, RuntimeError, OSError) as error:
         raise InputError(
-            f"the {settings.kind} cluster could not be made: {' '.join(str(error).split())}. "
+            f"the {settings.kind} cluster could not be made: {told_without(error, settings.kwargs)}. "
             "Look at cluster.interface and cluster.kwargs"
         ) from error

@@ -19,6 +19,7 @@ from dask_em.execution.launchers.interfaces import loopback
 from dask_em.execution.launchers.local import HEALING
 from dask_em.execution.launchers.security import known, of_files, of_processes, security_of
 from dask_em.execution.launchers.settings import OF_WORKERS, require_memory
+from dask_em.storage.secrets import told_without
 
 __all__ = ["SSH"]
 
@@ -111,7 +112,7 @@ class SSH(Launcher):
             raise self._refusal(error, [getattr(error, "stderr", "") or ""]) from error
 
     def _refusal(self, error: BaseException, said: list[str]) -> InputError:
-        words = " ".join((str(error) or type(error).__name__).split())
+        words = told_without(error, self.settings.kwargs) or type(error).__name__
         told = " | ".join(line.strip() for line in said[-SAID:] if line.strip())
         return InputError(
             f"no cluster could be started over SSH on {', '.join(self.settings.hosts or ())}: {words}"
