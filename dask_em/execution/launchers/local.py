@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,8 +33,16 @@ class Local(Launcher):
         require_memory(self.settings.memory_limit)
         if _is_imported_by_a_worker():
             raise SystemExit(1)  # in silence: the script itself says what is wrong
-        with dask.config.set(OF_WORKERS | HEALING), self._started(security_of(self.settings)) as cluster:
-            yield cluster
+        nannies = logging.getLogger("distributed.nanny")
+        level = nannies.level
+        try:
+            with dask.config.set(OF_WORKERS | HEALING), self._started(security_of(self.settings)) as cluster:
+                try:
+                    yield cluster
+                finally:
+                    nannies.setLevel(logging.ERROR)  # on a busy machine workers take long to end, and are killed
+        finally:
+            nannies.setLevel(level)
 
     def _started(self, security: Security | None) -> Any:
         settings = self.settings
