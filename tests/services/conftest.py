@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(late)
             item.add_marker(unclosed)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _connections_end_here() -> Iterator[None]:
+    """Throw away what is left of file systems here, and not in a test of another folder."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        for kind in dict(fsspec.registry).values():
+            kind.clear_instance_cache()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")
