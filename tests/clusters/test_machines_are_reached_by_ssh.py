@@ -1,6 +1,8 @@
 """SSH for real: a server on this machine's loopback, which lets in who has the test's key."""
 
 import json
+import signal
+import threading
 from pathlib import Path
 
 import dask
@@ -11,6 +13,7 @@ from dask_em.errors import InputError
 from dask_em.execution.cluster import ClusterSettings, connect
 from tests.cli.runs import told
 from tests.clusters.checkout import checkout, fitted_here, rows_of, script
+from tests.clusters.slurm import until
 from tests.clusters.sshd import SSHD, sshd
 
 THREE = ["--set", "model.components=3"]
@@ -28,7 +31,8 @@ def way_in(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _nothing_stays():
+def _nothing_stays(monkeypatch):
+    monkeypatch.setattr("dask_em.execution.launchers.ssh.LONELY", "10s")
     before = left()
     yield
     there = left() - before
@@ -110,3 +114,21 @@ def test_and_nothing_stays_when_a_fit_is_interrupted(way_in):
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
+
+
+@pytest.mark.parametrize("security", [None, "tls"])
+def test_nor_when_it_is_interrupted_while_it_starts(way_in, security):
+    there, keys = left(), keys_in("/tmp")
+
+    def stop():
+        until(lambda: left() - there, "a process was started over SSH")
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    stopping, before = threading.Thread(target=stop), signal.signal(signal.SIGINT, signal.default_int_handler)
+    stopping.start()
+    try:
+        with pytest.raises(KeyboardInterrupt), ssh(way_in, security=security):
+            stopping.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert keys_in("/tmp") == keys

@@ -1,46 +1,63 @@
-"""Taking down what was started, to the end, whatever interrupts it."""
+"""Starting and taking down to the end, whatever interrupts it.
+
+Ctrl-C cancels what distributed does half-way: processes that were started by then are nobody's, and jobs that were to
+be cancelled stay. Here a stop that comes meanwhile counts when that is done.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import logging
+import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
-__all__ = ["taken_down"]
+__all__ = ["taken_down", "undisturbed"]
 
-LONGEST = 120.0  # seconds, after which whoever should end what was started does not answer
-
-logger = logging.getLogger("dask_em")
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LONGEST = 30.0  # seconds that a stop waits for; another that comes later does not: somebody may never answer
 
 
 @contextmanager
-def taken_down(cluster: Any) -> Iterator[Any]:
-    """Give a cluster of distributed's kind, and close it at the end.
-
-    Ctrl-C cancels distributed's own ``close`` half-way, and what is left then stays. Here a stop that comes while the
-    cluster is closed counts when it is.
-    """
+def taken_down(start: Callable[[], Any]) -> Iterator[Any]:
+    """Start a cluster of distributed's kind, give it, and close it at the end."""
+    cluster = None
     try:
+        with undisturbed():
+            cluster = start()
         yield cluster
     finally:
-        _close(cluster)
+        if cluster is not None:
+            with undisturbed():
+                cluster.close()
 
 
-def _close(cluster: Any) -> None:
-    closing = asyncio.run_coroutine_threadsafe(cluster._close(), cluster.loop.asyncio_loop)  # noqa: SLF001  # see above
-    end, stop = time.monotonic() + LONGEST, None
-    while not closing.done() and time.monotonic() < end:
-        try:
-            closing.exception(end - time.monotonic())
-        except KeyboardInterrupt as interrupt:
-            stop = interrupt
-        except TimeoutError:
-            logger.warning("the cluster is not closed after %g seconds; look for what it leaves", LONGEST)
-    if closing.done():
-        closing.result()
-        cluster.close()  # its event loop
-    if stop is not None:
-        raise stop
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let stops wait for the end of the block. They are heard in the main thread alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[tuple[int, float]] = []  # signals, and when they came
+
+    def wait(number: int, _frame: FrameType | None) -> None:
+        heard.append((number, time.monotonic()))
+        if heard[-1][1] - heard[0][1] > LONGEST:
+            restore()
+            signal.raise_signal(number)
+
+    def restore() -> None:
+        for number, action in before.items():
+            signal.signal(number, action)
+
+    before = {number: signal.getsignal(number) for number in STOPS if signal.getsignal(number) != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, wait)
+    try:
+        yield
+    finally:
+        restore()
+        if heard:
+            signal.raise_signal(heard[0][0])

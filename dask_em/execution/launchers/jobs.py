@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ class Jobs(Launcher):
         with (
             dask.config.set(patience),
             lent(self._security, folder) as security,
-            taken_down(self._cluster(options | {"security": security})) as cluster,
+            taken_down(partial(self._cluster, options | {"security": security})) as cluster,
         ):
             self.security = cluster.security
             self._attendance = Attendance(cluster, self._queue, folder)

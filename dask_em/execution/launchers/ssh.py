@@ -6,6 +6,7 @@ import logging
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import asyncssh
@@ -15,6 +16,7 @@ from distributed.utils import LoopRunner
 
 from dask_em.errors import InputError
 from dask_em.execution.launchers import Launcher
+from dask_em.execution.launchers.closing import taken_down, undisturbed
 from dask_em.execution.launchers.interfaces import loopback
 from dask_em.execution.launchers.local import HEALING
 from dask_em.execution.launchers.security import known, of_files, of_processes, security_of
@@ -24,6 +26,7 @@ from dask_em.storage.secrets import told_without
 __all__ = ["SSH"]
 
 HERE = frozenset({"localhost", "127.0.0.1"})
+LONELY = "60s"  # after which a worker ends that finds no scheduler, as where a fit is stopped while it starts
 SAID = 3  # lines of what a process said, that are told
 SPEAKER = logging.getLogger("distributed.deploy.ssh")  # repeats what processes elsewhere say while they start
 
@@ -45,7 +48,7 @@ class SSH(Launcher):
         with (
             self._placed(security) as there,
             dask.config.set(OF_WORKERS | HEALING | of_processes(there)),
-            self._started(security) as cluster,
+            taken_down(partial(self._started, security)) as cluster,
         ):
             yield cluster
 
@@ -63,7 +66,11 @@ class SSH(Launcher):
         interface = settings.interface or (loopback() if HERE.issuperset(settings.hosts or ()) else None)
         network = {"interface": interface, "protocol": "tls" if security else None}
         process = {name: value for name, value in network.items() if value is not None}
-        worker = {"nthreads": settings.threads_per_worker, "memory_limit": settings.memory_limit or "auto"}
+        worker = {
+            "nthreads": settings.threads_per_worker,
+            "memory_limit": settings.memory_limit or "auto",
+            "death_timeout": LONELY,
+        }
         given = dict(settings.kwargs)
         return {
             **given,
@@ -90,12 +97,12 @@ class SSH(Launcher):
             return
         folder = f"/tmp/dask-em-{secrets.token_hex(8)}"  # noqa: S108  # made by us, for us alone, or not at all
         both = f"{known(security).tls_worker_key}{known(security).tls_worker_cert}"
-        self._everywhere(f"umask 077 && mkdir {folder} && cat > {folder}/tls.pem", both)
         try:
+            self._everywhere(f"umask 077 && mkdir {folder} && cat > {folder}/tls.pem", both)
             yield of_files(dict.fromkeys(("ca_file", "cert", "key"), f"{folder}/tls.pem"))
         finally:
             with suppress(InputError):  # a host that is gone keeps a key that nothing uses any more
-                self._everywhere(f"rm -r {folder}")
+                self._everywhere(f"rm -rf {folder}")
 
     def _everywhere(self, command: str, sent: str = "") -> None:
         """Run a command once on each host."""
@@ -107,7 +114,8 @@ class SSH(Launcher):
                     await connection.run(command, input=sent, check=True, timeout=self.timeout)
 
         try:
-            LoopRunner().run_sync(run)  # type: ignore[no-untyped-call]  # as above
+            with undisturbed():
+                LoopRunner().run_sync(run)  # type: ignore[no-untyped-call]  # as above
         except (OSError, asyncssh.Error) as error:
             raise self._refusal(error, [getattr(error, "stderr", "") or ""]) from error
 
