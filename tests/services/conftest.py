@@ -1,16 +1,17 @@
 from __future__ import annotations
 
+import asyncio
 import gc
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import fsspec
 import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
-from zarr.core.sync import _get_loop as zarr_loop
 
 from dask_em.cli.app import app
 
@@ -27,15 +28,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(unclosed)
 
 
-@pytest.fixture(scope="package", autouse=True)
-def _connections_end_here() -> Iterator[None]:
-    """Throw away what is left of file systems here, and not in a test of another folder."""
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Iterator[None]:
+    """Close what is left open here, and not in a test of another folder, where aiohttp's warning would be an error."""
     yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
+    if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
         for kind in dict(fsspec.registry).values():
             kind.clear_instance_cache()
-        gc.collect()
+        for session in [each for each in gc.get_objects() if type(each) is aiohttp.ClientSession and not each.closed]:
+            if session._loop.is_running():
+                asyncio.run_coroutine_threadsafe(session.close(), session._loop).result(10)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +52,6 @@ def server() -> Iterator[Any]:
 
     store = Store()
     yield store
-    hang_up()
     store.close()
 
 
@@ -112,14 +116,3 @@ def shapes() -> np.ndarray[Any, Any]:
 def forget() -> None:
     """Let file systems be made anew."""
     fsspec.get_filesystem_class("s3").clear_instance_cache()
-
-
-def hang_up() -> None:
-    """Close the connections of all file systems: aiohttp warns of those that are open when Python ends."""
-    kind = fsspec.get_filesystem_class("s3")
-    for system in [each for each in gc.get_objects() if type(each) is kind]:
-        creator, loop = getattr(system, "_s3creator", None), system._loop
-        if creator is not None:
-            kind.close_session(zarr_loop() if loop is None else loop, creator)
-    kind.clear_instance_cache()
-    gc.collect()
