@@ -94,10 +94,13 @@ def _fitted(
         Progress(settings, Console(stderr=True)) as progress,
     ):
         _tell_workers(client, progress, logger)
+        asked = 0  # once a pass, which all members share: the scheduler answers it
         rows = spooled_of(settings.data, source, client)
         with closing(estimator.iterate(rows, client=client, checkpoints=checkpoints, resume=resume)) as iterations:
             for iteration in iterations:
-                _tell_workers(client, progress, logger)
+                if iteration.entry.number > asked:
+                    asked = iteration.entry.number
+                    _tell_workers(client, progress, logger)
                 member = members.of(iteration.member, iteration.state)
                 entries = histories.setdefault(member, [])
                 entries.append(iteration.entry)

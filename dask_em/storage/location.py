@@ -13,7 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from dask_em.errors import DaskEMError, DataError, InputError, to_install
 from dask_em.storage.retrying import Retrying, is_transient
-from dask_em.storage.secrets import HIDDEN, secrets_of, without_credentials
+from dask_em.storage.secrets import secrets_of, without_credentials, without_words
 
 __all__ = ["Location", "suffix_of"]
 
@@ -102,8 +102,7 @@ class Location:
     def unusable(self, why: str, error: BaseException) -> DataError:
         """Return the sentence for what a file system or codec raised: they raise what they like, credentials too."""
         text = without_credentials(" ".join(str(error).split())) or type(error).__name__
-        for secret in (*re.findall(r"://([^/?#@]+)@", self.url), *secrets_of(self.options)):
-            text = text.replace(secret, HIDDEN)
+        text = without_words(text, (*re.findall(r"://([^/?#@]+)@", self.url), *secrets_of(self.options)))
         if is_transient(error):
             return DataError(
                 f"{self.name} cannot be reached ({text}); look whether the storage is there, and begin again"

@@ -13,7 +13,7 @@ from typing import Any
 import zarr.storage
 
 from dask_em.errors import DataError, InputError, to_install
-from dask_em.storage.secrets import HIDDEN, secrets_of, without_credentials
+from dask_em.storage.secrets import secrets_of, without_credentials, without_words
 
 __all__ = ["ObjectPlace", "object_place"]
 
@@ -30,8 +30,7 @@ class ObjectPlace:
     def unusable(self, why: str, error: BaseException) -> DataError:
         """Return the sentence for what obstore raised: the first line of many."""
         text = without_credentials(str(error).strip().partition("\n")[0]) or type(error).__name__
-        for secret in secrets_of(self.options):
-            text = text.replace(secret, HIDDEN)
+        text = without_words(text, secrets_of(self.options))
         return DataError(
             f"{self.name} {why} ({text}); check the address and the storage_options, which are obstore's here, or the "
             "credentials of the environment"

@@ -14,6 +14,7 @@ __all__ = [
     "without_assigned",
     "without_credentials",
     "without_secrets",
+    "without_words",
 ]
 
 HIDDEN = "***"
@@ -49,9 +50,13 @@ def without_assigned(script: str) -> str:
 
 def told_without(error: BaseException, options: Any) -> str:
     """Return what an error says, in one line, without credentials and without what ``options`` hide."""
-    text = without_credentials(" ".join(str(error).split()))
-    for secret in secrets_of(options):
-        text = text.replace(secret, HIDDEN)
+    return without_words(without_credentials(" ".join(str(error).split())), secrets_of(options))
+
+
+def without_words(text: str, words: Iterable[str]) -> str:
+    """Hide words of a text, such as those of :func:`secrets_of`."""
+    for word in words:
+        text = text.replace(word, HIDDEN)
     return text
 
 
