@@ -55,7 +55,8 @@ def mixture(means: Array, covariance: str, **settings: Any) -> GaussianMixture:
         "spherical": np.ones(k),
     }[covariance]
     start = {"weights_init": np.full(k, 1 / k), "means_init": means, "precisions_init": precision / DEVIATION**2}
-    return GaussianMixture(k, covariance_type=covariance, reg_covar=0.0, tol=0.0, **start, **settings)
+    plain = {"reg_covar": 0.0, "tol": 0.0, "accelerate": False}
+    return GaussianMixture(k, covariance_type=covariance, **plain, **start, **settings)
 
 
 def pass_seconds(rows: Array, means: Array, covariance: str, passes: int, precision: str = "float64") -> float:
