@@ -4,8 +4,9 @@
     python benchmarks/out_of_core.py --rows 625000000 --memory 1GiB --passes 2 --no-parts     # 40 GB
 
 Prints, for a store of rows × 16 float32 and K = 16 full covariances under two workers: seconds a pass, CPU seconds of
-decoding and of the kernel for the same rows in one process, their ratio, peak memory beside what the plan promised,
-bytes spilled.
+decoding and of the kernel for the same rows, their ratio, peak memory beside what the plan promised, bytes spilled.
+The parts are taken in one process, and in two at once that halve the rows: cores that share caches, memory and
+frequency are slower together than alone, and a pass uses both.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import os
 import shutil
 import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +56,16 @@ def starting_point() -> dict[str, Any]:
     }
 
 
-def cpu_of_parts(store: Path) -> tuple[float, float]:
-    """Return the CPU seconds of decoding all rows, and of the kernel over them, in this process alone."""
+def cpu_of_parts(store: Path, share: slice = slice(None)) -> tuple[float, float]:
+    """Return the CPU seconds of decoding a share of the blocks, and of the kernel over them, in this process."""
     source = open_source(store)
     layout = plan(source, source.atoms(), ModelSize(K, (D + 1) * (D + 2) // 2)).layout
     model = GaussianMixture(K, max_iter=0, **starting_point()).fit(np.random.default_rng(0).standard_normal((100, D)))
     prepared = (model._fitted.prepare(),)
+    source.load(layout.blocks[0].pieces[0].atom, slice(0, 1))  # what reads it is imported
     decode = kernel = 0.0
     with single_threaded_blas():
-        for block in layout.blocks:
+        for block in layout.blocks[share]:
             began = time.process_time()
             parts = [source.load(p.atom, slice(p.start, p.stop)) for p in block.pieces]
             decode += time.process_time() - began
@@ -70,6 +74,14 @@ def cpu_of_parts(store: Path) -> tuple[float, float]:
             began = time.process_time()
             Serial(alone).total(partial(summarize, prepared, layout.tile_rows))
             kernel += time.process_time() - began
+    return decode, kernel
+
+
+def cpu_side_by_side(store: Path) -> tuple[float, float]:
+    """Return the CPU seconds of decoding all rows, and of the kernel over them, in two processes at once."""
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        halves = list(pool.map(cpu_of_parts, [store] * 2, [slice(0, None, 2), slice(1, None, 2)]))
+    decode, kernel = (sum(seconds) for seconds in zip(*halves, strict=True))
     return decode, kernel
 
 
@@ -89,11 +101,12 @@ def seconds_where_rows_stay(store: Path, workers: int, passes: int) -> float:
     return float(np.median(seconds[1:]))
 
 
-def tell_parts(pass_seconds: float, parts: tuple[float, float], stays: list[float]) -> None:
+def tell_parts(pass_seconds: float, parts: list[tuple[float, float]], stays: list[float]) -> None:
     """Print what a pass takes beside its parts."""
-    (decode, kernel), (one, two) = parts, stays
-    print(f"CPU seconds of the same rows in one process: decoding {decode:.2f}, kernel {kernel:.2f}")
-    print(f"pass / (CPU / 2 cores), median: {pass_seconds / ((decode + kernel) / 2):.3f}")
+    for (decode, kernel), where in zip(parts, ("one process", "two processes at once"), strict=True):
+        print(f"CPU seconds of the same rows in {where}: decoding {decode:.2f}, kernel {kernel:.2f}")
+        print(f"  pass / (CPU / 2 cores), median: {pass_seconds / ((decode + kernel) / 2):.3f}")
+    (_, kernel), (one, two) = parts[0], stays
     print(f"rows in the workers' memory: one worker {one:.2f} s a pass, {one / kernel:.3f} x the kernel alone;")
     print(f"  two {two:.2f} s, {one / two:.2f} x as fast; two that read the rows: {one / pass_seconds:.2f} x")
 
@@ -136,13 +149,13 @@ def main() -> None:
                 seconds.append(iteration.entry.seconds)
                 print(f"pass {len(seconds)}: {seconds[-1]:.1f} s", flush=True)
             after = client.run(of_worker)
-        parts = cpu_of_parts(arguments.store) if arguments.parts else None
+        parts = [measure(arguments.store) for measure in (cpu_of_parts, cpu_side_by_side) if arguments.parts]
         stays = [seconds_where_rows_stay(arguments.store, w, arguments.passes) for w in (1, 2) if arguments.parts]
     finally:
         shutil.rmtree(arguments.store, ignore_errors=True)
     print(f"rows {arguments.rows:,} x {D} float32, K = {K}, full covariance, two workers of {arguments.memory}")
     print(f"seconds a pass: {', '.join(f'{s:.2f}' for s in seconds)}")
-    if parts is not None:
+    if parts:
         tell_parts(float(np.median(seconds)), parts, stays)
     tell_workers(before, after, promise)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from dask_em._record import record
 from dask_em.families.coordinates import Triangles, Unconstrained
-from dask_em.families.factors import floored, upper_factor
+from dask_em.families.factors import floored, upper_factor, upper_factors
 from dask_em.families.features import Linear, Products
 from dask_em.family import FeatureMap, ProductStatistics
 from dask_em.rows import Arrays
@@ -115,9 +115,15 @@ class Covariance(ABC):
 @cache
 def _places(d: int) -> Array:
     """Return where each element of a symmetric matrix lies in its upper triangle, row by row, (d d,)."""
-    places = np.zeros((d, d), np.int64)
-    places[np.triu_indices(d)] = np.arange(d * (d + 1) // 2)
-    return np.asarray(np.maximum(places, places.T).ravel())
+    places = np.zeros(d * d, np.int64)
+    places[_upper(d)] = np.arange(d * (d + 1) // 2)
+    return np.asarray(np.maximum(places, places.reshape(d, d).T.ravel()))
+
+
+@cache
+def _upper(d: int) -> Array:
+    """Return where the upper triangle lies in a matrix, row by row, d (d + 1) / 2."""
+    return np.flatnonzero(np.triu(np.ones((d, d))))
 
 
 @record
@@ -148,7 +154,7 @@ class Full(Covariance):
         return np.asarray(covariances + variance * np.eye(covariances.shape[-1]))
 
     def factor(self, covariances: Array) -> Array:
-        return np.stack([upper_factor(c) for c in covariances])
+        return upper_factors(covariances)
 
     def precision(self, factor: Array) -> Array:
         return np.asarray(factor @ factor.transpose(0, 2, 1))
@@ -160,22 +166,20 @@ class Full(Covariance):
         return np.asarray(deviations @ factor)
 
     def natural(self, factor: Array, means: Array) -> tuple[Array, Array, Array | None]:
-        precision = self.precision(factor)
-        rows, columns = np.triu_indices(means.shape[1])
-        quadratic = -precision[:, rows, columns]
-        quadratic[:, rows == columns] /= 2
-        return np.einsum("kij,kj->ki", precision, means), quadratic, None
+        (k, d), precision = means.shape, self.precision(factor)
+        linear = (precision @ means[:, :, None])[:, :, 0]
+        np.einsum("kii->ki", precision)[...] /= 2
+        return linear, -precision.reshape(k, d * d).take(_upper(d), axis=1), None
 
     def standardise(self, arrays: Arrays, factor: Array, component: int, y: Array) -> Array:
         return arrays.xp.matmul(factor[component, :, :].T, y, **arrays.out("mapped", y.shape))  # type: ignore[no-any-return]
 
     def gather(self, arrays: Arrays, y: Array, resp: Array) -> Array:
         scatter = arrays.xp.multiply(y, resp, **arrays.out("mapped", y.shape)) @ y.T
-        return np.asarray(arrays.back(scatter)[np.triu_indices(y.shape[0])])
+        return np.asarray(arrays.back(scatter).take(_upper(y.shape[0])))
 
     def bound(self, covariances: Array, least: Array) -> tuple[Array, Array]:
-        both = [floored(c, at_least) for c, at_least in zip(covariances, least, strict=True)]
-        return np.stack([c for c, _ in both]), np.array([collapsed for _, collapsed in both])
+        return floored(covariances, least)
 
     def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
         return np.where(chosen[:, None, None], others, covariances)
@@ -246,8 +250,8 @@ class Tied(Covariance):
         return np.empty(0)  # one scatter for all: the form gathers it
 
     def bound(self, covariances: Array, least: Array) -> tuple[Array, Array]:
-        covariances, collapsed = floored(covariances, least.min(axis=0))
-        return covariances, np.full(len(least), collapsed)
+        raised, collapsed = floored(covariances[None], least.min(axis=0)[None])
+        return raised[0], np.full(len(least), collapsed[0])
 
     def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
         return covariances

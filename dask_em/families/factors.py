@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg.lapack import dtrtri
 
-__all__ = ["floored", "inverse_roots", "least_variances", "upper_factor"]
+__all__ = ["floored", "inverse_roots", "least_variances", "upper_factor", "upper_factors"]
 
 Array = np.ndarray[Any, Any]
 FLOOR = 2e-13  # of the smallest variances so far: less in a direction is not distinguishable from none
@@ -17,8 +17,13 @@ ROUNDING = 4 * float(np.finfo(np.float64).eps)  # times d, of the variances: wha
 
 def upper_factor(covariance: Array) -> Array:
     """Return the upper triangular U with Σ⁻¹ = U Uᵀ, (d, d); LinAlgError where Σ is not positive definite."""
-    inverse, _ = dtrtri(np.linalg.cholesky(covariance), lower=1)  # called alone, it costs a fifth of solve_triangular
-    return np.asarray(inverse.T)
+    return np.asarray(upper_factors(covariance[None])[0])
+
+
+def upper_factors(covariances: Array) -> Array:
+    """Return the same of several, (k, d, d)."""
+    inverses = (dtrtri(lower, lower=1)[0] for lower in np.linalg.cholesky(covariances))  # solving costs five times this
+    return np.stack([inverse.T for inverse in inverses])
 
 
 def inverse_roots(variances: Array) -> Array:
@@ -37,19 +42,31 @@ def least_variances(narrowest: Array, extent: Array) -> Array:
     return np.asarray(np.maximum(FLOOR * narrowest, RESOLVED * extent))
 
 
-def floored(covariance: Array, least: Array) -> tuple[Array, bool]:
-    """Return the covariance with no less than ``least`` (d,) in any direction, and whether it had less.
+def floored(covariances: Array, least: Array) -> tuple[Array, Array]:
+    """Return covariances (k, d, d) with no less than ``least`` (k, d) in any direction, and which had less, (k,).
 
     Of all Σ ⪰ M = diag(least), the one with the largest −log det Σ − tr Σ⁻¹S is S with its eigenvalues relative to M
     raised to 1: the M-step under that bound, so that EM stays monotone while a component collapses.
     """
-    least = np.maximum(least, ROUNDING * len(least) * np.diagonal(covariance))  # or it would have no factor
-    scale = np.sqrt(least)
-    ratio = covariance / scale[:, None] / scale
+    d = covariances.shape[-1]
+    variances = np.diagonal(covariances, axis1=1, axis2=2)
+    scale = np.sqrt(np.maximum(least, ROUNDING * d * variances))  # or there would be no factor
+    ratios = covariances / scale[:, :, None] / scale[:, None, :]
+    if _definite(ratios - np.eye(d)):
+        return covariances, np.zeros(len(covariances), np.bool_)
+    less = np.array([not _definite(ratio - np.eye(d)) for ratio in ratios])
+    raised = covariances.copy()
+    for i in np.flatnonzero(less):
+        values, vectors = np.linalg.eigh(ratios[i])
+        root = vectors * np.sqrt(np.maximum(values, 1.0)) * scale[i, :, None]
+        raised[i] = root @ root.T
+    return raised, less
+
+
+def _definite(matrices: Array) -> bool:
+    """Say whether all are positive definite."""
     try:
-        np.linalg.cholesky(ratio - np.eye(len(ratio)))
-        return covariance, False
+        np.linalg.cholesky(matrices)
     except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(ratio)
-        root = vectors * np.sqrt(np.maximum(values, 1.0)) * scale[:, None]
-        return np.asarray(root @ root.T), True
+        return False
+    return True

@@ -21,10 +21,11 @@ from dask_em.kernel.gathering import gather, gather_all, gather_narrow, write_su
 from dask_em.kernel.layout import BYTES, DIAGONAL, GROUP, LANES, SHARED, TRIANGULAR, VECTORS
 from dask_em.kernel.moments import dot
 
-__all__ = ["evaluate", "summarize"]
+__all__ = ["SOURCES", "evaluate", "summarize"]
 
 distances_by_column, distances_by_component = densities.distances[True], densities.distances[False]
-CROWDED = 0.8  # of a tile's densities, by eights: beyond, all rows are taken where that is cheap
+TOGETHER = densities.SIDE_BY_SIDE * LANES  # rows whose softmax is taken at once
+CROWDED = 0.8  # of a tile's densities, by so many rows: beyond, all rows are taken where that is cheap
 inner = numba.njit(nogil=True)  # cached with the function that calls it
 
 
@@ -46,35 +47,47 @@ def _enter(values: Any, centre: Any, start: int, n: int, width: int, x: Any) -> 
 
 
 @inner
-def _densities(kind: int, x: Any, n: int, shape: Any, model: Any, space: Any, joint: Any, stride: int) -> None:
-    """Fill log π_k p_k(x), (k, stride), for n rows, a whole number of blocks."""
-    k, d, padded, width = shape
+def _densities(kind: int, columns: Any, z: Any, first: int, shape: Any, model: Any, joint: Any, stride: int) -> None:
+    """Fill log π_k p_k(x), (k, stride), for one block of rows from ``first`` on."""
+    k, d, padded, _ = shape
     constant, shift, scale, triangle, zeros = model
-    columns, z = space
-    narrow = d <= LANES
-    lanes = BYTES // x.itemsize
+    rows, size = VECTORS * BYTES // columns.itemsize, padded * (padded + GROUP) // 2
+    if kind == TRIANGULAR:
+        for i in range(k):
+            whitened(columns, shift, i * padded, triangle, i * size, padded, constant[i], joint, i * stride + first)
+        return
+    for i in range(k):
+        joint[i * stride + first : i * stride + first + rows] = constant[i]
+    if kind == SHARED:
+        mapped(columns, zeros, triangle, padded, z)
+    for i in range(0, k, GROUP):
+        at = i * stride + first
+        if kind == DIAGONAL:
+            distances_by_column(columns, shift, i * d, scale, i * d, d, joint, at, stride)
+        elif kind == SHARED:
+            distances_by_component(z, shift, i * d, scale, i, d, joint, at, stride)
+        else:
+            distances_by_component(columns, shift, i * d, scale, i, d, joint, at, stride)
+
+
+@inner
+def _share_out(kind: int, n: int, shape: Any, model: Any, space: Any) -> int:
+    """Fill responsibilities but for their scale, (k, stride), the scale and log p(x), for n rows, whole blocks.
+
+    Each block is done with while it is in the L1 cache. Return how many components some rows together have shares in.
+    """
+    k, d, _, width = shape
+    x, joint, (columns, z), scale, weight, density = space[:6]
+    stride, lanes, busy = len(scale), BYTES // x.itemsize, 0
     rows = VECTORS * lanes
-    size = padded * (padded + GROUP) // 2
     for first in range(0, n, rows):
-        here = columns[first * width if narrow else 0 :]
+        here = columns[first * width if d <= LANES else 0 :]
         for j in range(0, width, lanes):
             turned(x, width, first, j, here)
-        if kind == TRIANGULAR:
-            for i in range(k):
-                whitened(here, shift, i * padded, triangle, i * size, padded, constant[i], joint, i * stride + first)
-            continue
-        for i in range(k):
-            joint[i * stride + first : i * stride + first + rows] = constant[i]
-        if kind == SHARED:
-            mapped(here, zeros, triangle, padded, z)
-        for i in range(0, k, GROUP):
-            at = i * stride + first
-            if kind == DIAGONAL:
-                distances_by_column(here, shift, i * d, scale, i * d, d, joint, at, stride)
-            elif kind == SHARED:
-                distances_by_component(z, shift, i * d, scale, i, d, joint, at, stride)
-            else:
-                distances_by_component(here, shift, i * d, scale, i, d, joint, at, stride)
+        _densities(kind, here, z, first, shape, model, joint, stride)
+        for i in range(first, first + rows, TOGETHER):
+            busy += softmax(joint, i, stride, k, weight, scale, density, i)
+    return busy
 
 
 @inner
@@ -93,15 +106,12 @@ def _summarize(
         whole = _enter(values, centre, start, n, width, x)
         tile_weight[:n] = weight[start : start + n]
         tile_weight[n:whole] = 0
-        _densities(kind, x, whole, shape, model, turn, joint, stride)
-        busy = 0
-        for i in range(0, whole, 8):
-            busy += softmax(joint, i, stride, k, tile_weight, scale, density, i)
+        busy = _share_out(kind, whole, shape, model, space)
         total += dot(tile_weight, density, whole)
         seen += dot(tile_weight, ones, whole)
         if d <= LANES:
             gather_narrow(kind, whole, shape, (turn[0], joint, scale, tile_weight, ones), means, products, shared)
-        elif kind != TRIANGULAR and 8 * busy > CROWDED * whole * k:
+        elif kind != TRIANGULAR and TOGETHER * busy > CROWDED * whole * k:
             room = (joint, scale, tile_weight, ones, index, share, root, z)
             gather_all(kind, x, whole, shape, room, means, (counts, first, second))
         else:
@@ -116,16 +126,14 @@ def _summarize(
 def _evaluate(kind: int, values: Any, shape: Any, model: Any, space: Any, centre: Any, out: Any) -> None:
     """Write log p(x), (n,), and, where room is given, the responsibilities, (n, k)."""
     k, width = shape[0], shape[3]
-    x, joint, turn, scale, tile_weight, density, _, _, _, _, _ = space
+    x, joint, _, scale, tile_weight, density = space[:6]
     density_out, resp = out
     stride = len(scale)
     tile_weight[:] = 1.0
     for start in range(0, len(values), stride):
         n = min(stride, len(values) - start)
         whole = _enter(values, centre, start, n, width, x)
-        _densities(kind, x, whole, shape, model, turn, joint, stride)
-        for i in range(0, whole, 8):
-            softmax(joint, i, stride, k, tile_weight, scale, density, i)
+        _share_out(kind, whole, shape, model, space)
         density_out[start : start + n] = density[:n]
         if resp.size:
             for j in range(n):
@@ -160,7 +168,8 @@ def _digest_of_sources() -> int:
     return int.from_bytes(digest.digest()[:4], "big")
 
 
+SOURCES = _digest_of_sources()
 try:
-    summarize, evaluate = _entry_points(_digest_of_sources(), cache=True)
+    summarize, evaluate = _entry_points(SOURCES, cache=True)
 except RuntimeError:  # neither beside this file nor in the user's cache can anything be written
-    summarize, evaluate = _entry_points(_digest_of_sources(), cache=False)
+    summarize, evaluate = _entry_points(SOURCES, cache=False)

@@ -12,7 +12,7 @@ import numba
 from llvmlite import ir
 from numba.extending import intrinsic
 
-from dask_em.kernel.layout import GROUP, VECTORS
+from dask_em.kernel.layout import GROUP, LANES, VECTORS
 from dask_em.kernel.simd import Emitter, emitted
 
 __all__ = ["distances", "entered", "mapped", "softmax", "turned", "whitened"]
@@ -21,6 +21,7 @@ NEGLIGIBLE = -39.14  # log of 1e-17
 LEAST = -1e300  # of a log-density: beyond it all components are equally far
 INT = numba.types.int64
 INT64 = ir.IntType(64)
+SIDE_BY_SIDE = 2  # vectors of rows
 AHEAD = 64  # elements of a factor asked for early: without it each line waits for the L2 cache, 1.6 x slower
 
 
@@ -171,40 +172,51 @@ distances = {True: _distances(True), False: _distances(False)}
 def softmax(
     _: Any, joint: Any, offset: Any, stride: Any, count: Any, weight: Any, scale: Any, density: Any, row: Any
 ) -> Any:
-    """Turn log π_k p_k(x) into exp(· − largest), leave w / Σ in ``scale`` and log p(x) in ``density``, for 8 rows.
+    """Turn log π_k p_k(x) into exp(· − largest), leave w / Σ in ``scale`` and log p(x) in ``density``, for 16 rows.
 
     Return how many components any of the rows has a share in.
     What is below 1e-17 of the largest becomes zero: subnormal products are several times slower.
+    Two vectors go side by side, since an exponential waits for itself longer than it computes.
     """
 
     def write(e: Emitter) -> Any:
         b, table = e.builder, e.pointer(0)
         offset_, stride_, count_, row_ = (e.arguments[i] for i in (1, 2, 3, 7))
+        parts = [i * LANES for i in range(SIDE_BY_SIDE)]
 
-        def place(k: Any) -> Any:
-            return e.at(offset_, e.times(k, stride_))
+        def places(k: Any) -> list[Any]:
+            return [e.at(offset_, e.times(k, stride_), part) for part in parts]
 
-        def larger(k: Any, sums: list[Any]) -> list[Any]:
-            value = e.load(table, place(k))
-            return [b.select(b.fcmp_ordered(">", value, sums[0]), value, sums[0])]
+        def larger(a: Any, c: Any) -> Any:
+            return b.select(b.fcmp_ordered(">", a, c), a, c)
+
+        def largest_yet(k: Any, sums: list[Any]) -> list[Any]:
+            return [larger(e.load(table, place), most) for place, most in zip(places(k), sums, strict=True)]
 
         least = e.constant(e.load(table, offset_), LEAST)
-        (largest,) = e.loop(count_, [least], larger)
+        largest = e.loop(count_, [least] * SIDE_BY_SIDE, largest_yet)
 
         def exponentiate(k: Any, sums: list[Any]) -> list[Any]:
-            total, busy = sums
-            value = e.load(table, place(k))
-            below = b.fsub(b.select(b.fcmp_ordered(">", value, least), value, least), largest)
-            heard = b.fcmp_ordered(">", below, e.constant(below, NEGLIGIBLE))
-            zero = e.constant(below, 0.0)
-            more = [zero, busy]
-            value, busy = e.when_any(heard, lambda: [b.select(heard, e.exp(below), zero), b.add(busy, INT64(1))], more)
-            e.store(table, place(k), value)
-            return [b.fadd(total, value), busy]
+            *totals, busy = sums
+            here = places(k)
+            below = [b.fsub(larger(e.load(table, at), least), most) for at, most in zip(here, largest, strict=True)]
+            heard = [b.fcmp_ordered(">", value, e.constant(value, NEGLIGIBLE)) for value in below]
+            zero = e.constant(least, 0.0)
 
-        total, busy = e.loop(count_, [*e.zeros(table, 1), INT64(0)], exponentiate)
-        e.store(e.pointer(5), row_, b.fdiv(e.load(e.pointer(4), row_), total))
-        e.store(e.pointer(6), row_, b.fadd(largest, e.log(total)))
+            def shares() -> list[Any]:
+                some = [b.select(loud, e.exp(value), zero) for loud, value in zip(heard, below, strict=True)]
+                return [*some, b.add(busy, INT64(1))]
+
+            *values, busy = e.when_any(b.or_(*heard), shares, [zero] * SIDE_BY_SIDE + [busy])
+            for place, value in zip(here, values, strict=True):
+                e.store(table, place, value)
+            return [*(b.fadd(total, value) for total, value in zip(totals, values, strict=True)), busy]
+
+        *totals, busy = e.loop(count_, [*e.zeros(table, SIDE_BY_SIDE), INT64(0)], exponentiate)
+        for part, most, total in zip(parts, largest, totals, strict=True):
+            at = e.at(row_, part)
+            e.store(e.pointer(5), at, b.fdiv(e.load(e.pointer(4), at), total))
+            e.store(e.pointer(6), at, b.fadd(most, e.log(total)))
         return busy
 
     return emitted((joint, INT, INT, INT, weight, scale, density, INT), write, INT)

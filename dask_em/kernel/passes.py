@@ -39,7 +39,7 @@ def compiled_kernel() -> Any | None:
     if find_spec("numba") is None:
         return None
     try:
-        return importlib.import_module("dask_em.kernel.compiled")
+        return importlib.import_module("dask_em.kernel.compiling")
     except ImportError as error:  # numba refuses a NumPy that is newer than it
         warnings.warn(f"numba cannot be used ({error}); the slower NumPy kernel is", RuntimeWarning, stacklevel=2)
         return None
@@ -65,7 +65,9 @@ def _summarize(model: PreparedMixture, tile_rows: int, rows: Rows) -> MixtureSta
     assert functions is not None  # the caller looked
     unit = _unit(packed, rows.weight)
     weight = _frozen(rows.weight if unit == 1.0 else rows.weight / unit)
-    seen = functions.summarize(packed.kind, _values(rows), weight, packed.shape, packed.model, space, sums.arrays)
+    values = _values(rows)
+    functions.compile_apart("summarize", values.dtype, packed.dtype)
+    seen = functions.summarize(packed.kind, values, weight, packed.shape, packed.model, space, sums.arrays)
     found = sums.statistics(len(rows), *seen)
     return found if unit == 1.0 else dataclasses.replace(unit * found, rows=len(rows))
 
@@ -112,10 +114,9 @@ def _evaluate(model: PreparedMixture, tile_rows: int, rows: Rows, wide: bool) ->
     functions = compiled_kernel()
     if functions is not None and _is_compiled(model, rows):
         packed = _packed(model)
-        space = _room(model, packed, tile_rows, rows)
-        functions.evaluate(
-            packed.kind, _values(rows), packed.shape, packed.model, space, packed.centre, (density, resp)
-        )
+        space, values = _room(model, packed, tile_rows, rows), _values(rows)
+        functions.compile_apart("evaluate", values.dtype, packed.dtype)
+        functions.evaluate(packed.kind, values, packed.shape, packed.model, space, packed.centre, (density, resp))
     else:
         reference.evaluate(model, tile_rows, rows, density, resp if wide else None)
     return density, resp

@@ -1,0 +1,74 @@
+"""Compiling apart: a first call takes half a minute, and would leave 140 MB in a worker that may have few.
+
+A child process makes that call instead, numba keeps what it compiled on disk, and this process loads it from there.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import binding
+
+from dask_em.families.gaussian import Gaussian, GaussianParameters
+from dask_em.kernel import compiled
+from dask_em.mixture import Free, Mixture, MixtureParameters
+from dask_em.rows import Frame, Rows
+
+__all__ = ["compile_apart", "compile_here", "evaluate", "summarize"]
+
+summarize, evaluate = compiled.summarize, compiled.evaluate
+CHILD = (
+    "import sys; sys.path[:] = {path!r}; from dask_em.kernel.compiling import compile_here; compile_here(*{types!r})"
+)
+_READY: set[tuple[str, str, str]] = set()
+_COMPILING = Lock()
+
+
+def compile_apart(name: str, rows: np.dtype[Any], products: np.dtype[Any]) -> None:
+    """Have an entry point compiled for rows and products of some types, unless this machine has kept it.
+
+    Where a child process cannot do it, nothing is lost: the next call compiles.
+    """
+    types = (name, rows.name, products.name)
+    if types in _READY:
+        return
+    with _COMPILING:
+        mark = _mark(*types)
+        if types not in _READY and mark is not None and not mark.exists():
+            command = [sys.executable, "-c", CHILD.format(path=sys.path, types=types)]
+            with suppress(OSError):
+                subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603  # ours
+        _READY.add(types)
+
+
+def compile_here(name: str, rows: str, products: str) -> None:
+    """Call an entry point with one row and one component, and mark that what was compiled is kept."""
+    from dask_em.kernel import passes  # noqa: PLC0415  # which imports this module
+
+    _READY.add((name, rows, products))  # or it would ask for a child again
+    params = MixtureParameters(np.ones(1), GaussianParameters(np.zeros((1, 1)), np.ones((1, 1, 1))))
+    model = Mixture(Gaussian(), Free()).prepare(params, Frame.identity(1))
+    model = replace(model, prepared=replace(model.prepared, single=products == "float32"))
+    row = Rows.of(np.zeros((1, 1), rows))
+    if name == "summarize":
+        passes.summarize((model,), 1, row)
+    else:
+        passes.log_density(model, 1, row)
+    mark = _mark(name, rows, products)
+    if mark is not None:
+        mark.touch()
+
+
+def _mark(name: str, rows: str, products: str) -> Path | None:
+    """Return the file that says that a function is kept, for all that numba asks of it; None where nothing can be."""
+    place = compiled.summarize.stats.cache_path
+    machine = f"{binding.get_host_cpu_name()}-{numba.__version__}-{sys.implementation.cache_tag}"
+    return Path(place) / f"{name}-{rows}-{products}-{machine}-{compiled.SOURCES:08x}.kept" if place else None
