@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,6 +37,7 @@ __all__ = [
 
 LOOK = 0.2  # seconds: how often it is looked for a worker
 TOLD_FIRST, TELL = 5.0, 60.0  # seconds: when it is told that none is there, and how often
+CLOSED = 5.0  # seconds that a client has to close that was not finished
 ASKED = 1.0  # seconds that a scheduler has to say who works for it
 
 logger = logging.getLogger("dask_em")
@@ -118,9 +119,18 @@ def _require_sense(settings: ClusterSettings) -> None:
 
 
 def _client(where: Any, launcher: Launcher) -> Any:
-    return Client(  # type: ignore[no-untyped-call]  # distributed's own
-        where, timeout=launcher.timeout, security=launcher.security, set_as_default=False
-    )
+    """Return a client; one that Ctrl-C leaves half made is closed now: Python's end would wait for it for minutes."""
+    client = Client.__new__(Client)
+    try:
+        client.__init__(  # type: ignore[misc]  # distributed's own
+            where, timeout=launcher.timeout, security=launcher.security, set_as_default=False
+        )
+    except BaseException:
+        with suppress(Exception):
+            client.close(timeout=CLOSED)  # type: ignore[no-untyped-call]
+        client.status = "closed"
+        raise
+    return client
 
 
 def _await_worker(client: Any, launcher: Launcher) -> None:

@@ -44,7 +44,7 @@ def compile_apart(name: str, rows: np.dtype[Any], products: np.dtype[Any]) -> No
         mark = _mark(*types)
         if types not in _READY and mark is not None and not mark.exists():
             command = [sys.executable, "-c", CHILD.format(path=sys.path, types=types)]
-            with suppress(OSError):
+            with suppress(OSError, TypeError):  # an embedded Python may have no program of its own
                 subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603  # ours
         _READY.add(types)
 

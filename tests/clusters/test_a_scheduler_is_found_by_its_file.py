@@ -1,10 +1,12 @@
+import asyncio
 import json
+import signal
 import socket
 import threading
 from pathlib import Path
 
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 from typer.testing import CliRunner
 
 from dask_em.cli.app import app
@@ -78,3 +80,22 @@ def test_or_that_its_scheduler_has_gone(tmp_path):
     path.write_text(json.dumps({"address": address}))
     with pytest.raises(InputError, match=f"no Dask scheduler answers at {address}, which {path} names, within 1 sec"):
         by_file(path, 1).__enter__()
+
+
+def test_and_a_client_that_ctrl_c_leaves_half_made_is_closed(scheduler, monkeypatch):
+    halves = []
+
+    async def never(client, **_):
+        halves.append(client)
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(Client, "_ensure_connected", never)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        connect(ClusterSettings("address", address=scheduler, timeout=60)),
+    ):
+        pass
+    assert [client.status for client in halves] == [
+        "closed"
+    ]  # or it would wait at Python's end for a loop that is none
