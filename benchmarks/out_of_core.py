@@ -1,12 +1,13 @@
 """A Zarr store larger than its workers' memory: what a pass takes against the CPU time of its parts.
 
-    python benchmarks/out_of_core.py [--rows 20000000] [--passes 4] [--memory 800MB] [--store /tmp/rows.zarr]
-    python benchmarks/out_of_core.py --rows 625000000 --memory 1GiB --passes 2 --no-parts     # 40 GB
+    python benchmarks/out_of_core.py [--rows 20000000] [--passes 4] [--rounds 5] [--memory 800MB] [--store /tmp/r.zarr]
+    python benchmarks/out_of_core.py --rows 625000000 --memory 1GiB --passes 2 --rounds 0     # 40 GB
 
-Prints, for a store of rows × 16 float32 and K = 16 full covariances under two workers: seconds a pass, CPU seconds of
-decoding and of the kernel for the same rows, their ratio, peak memory beside what the plan promised, bytes spilled.
-The parts are taken in one process, and in two at once that halve the rows: cores that share caches, memory and
-frequency are slower together than alone, and a pass uses both.
+Prints, for a store of rows × 16 float32 and K = 16 full covariances: seconds a pass of two workers that read the rows,
+CPU seconds of decoding and of the kernel for the same rows, one and two workers that keep them, peak memory beside
+what the plan promised, bytes spilled. Everything is measured again in every round, so that what is compared is some
+seconds apart; the medians of the rounds' ratios are the figures. The kernel is also timed in two processes at once:
+what cores that share caches and memory give, whoever uses them.
 """
 
 from __future__ import annotations
@@ -77,12 +78,11 @@ def cpu_of_parts(store: Path, share: slice = slice(None)) -> tuple[float, float]
     return decode, kernel
 
 
-def cpu_side_by_side(store: Path) -> tuple[float, float]:
-    """Return the CPU seconds of decoding all rows, and of the kernel over them, in two processes at once."""
-    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        halves = list(pool.map(cpu_of_parts, [store] * 2, [slice(0, None, 2), slice(1, None, 2)]))
-    decode, kernel = (sum(seconds) for seconds in zip(*halves, strict=True))
-    return decode, kernel
+def of_cores(pool: ProcessPoolExecutor, store: Path) -> dict[str, float]:
+    """Return the CPU seconds of decoding and of the kernel in a process alone, and of the kernel in two at once."""
+    decode, kernel = pool.submit(cpu_of_parts, store).result()
+    halves = list(pool.map(cpu_of_parts, [store] * 2, [slice(0, None, 2), slice(1, None, 2)]))
+    return {"decode": decode, "kernel": kernel, "kernel in two": sum(half for _, half in halves)}
 
 
 def of_worker(dask_worker: Any) -> dict[str, Any]:
@@ -92,23 +92,48 @@ def of_worker(dask_worker: Any) -> dict[str, Any]:
     return {"pid": os.getpid(), "peak": peak, "spilled": int(getattr(dask_worker.data, "spilled_total", (0, 0))[1])}
 
 
-def seconds_where_rows_stay(store: Path, workers: int, passes: int) -> float:
-    """Return the median seconds of a pass whose rows lie in the workers' memory."""
-    settings = ClusterSettings("local", workers=workers, threads_per_worker=1, memory_limit="6GiB", resident="6GiB")
+def seconds_of_pass(store: Path, passes: int, workers: int, memory: str, resident: str) -> float:
+    """Return the median seconds of a pass after the first."""
+    settings = ClusterSettings("local", workers=workers, threads_per_worker=1, memory_limit=memory, resident=resident)
     with connect(settings) as client:
         model = GaussianMixture(K, max_iter=passes + 1, tol=0.0, accelerate=False, **starting_point())
         seconds = [iteration.entry.seconds for iteration in model.iterate(str(store), client=client)]
     return float(np.median(seconds[1:]))
 
 
-def tell_parts(pass_seconds: float, parts: list[tuple[float, float]], stays: list[float]) -> None:
-    """Print what a pass takes beside its parts."""
-    for (decode, kernel), where in zip(parts, ("one process", "two processes at once"), strict=True):
-        print(f"CPU seconds of the same rows in {where}: decoding {decode:.2f}, kernel {kernel:.2f}")
-        print(f"  pass / (CPU / 2 cores), median: {pass_seconds / ((decode + kernel) / 2):.3f}")
-    (_, kernel), (one, two) = parts[0], stays
-    print(f"rows in the workers' memory: one worker {one:.2f} s a pass, {one / kernel:.3f} x the kernel alone;")
-    print(f"  two {two:.2f} s, {one / two:.2f} x as fast; two that read the rows: {one / pass_seconds:.2f} x")
+def one_round(pool: ProcessPoolExecutor, store: Path, passes: int, memory: str) -> dict[str, float]:
+    """Return the seconds of every way to pass over the rows, and of their parts."""
+    return {
+        "streamed": seconds_of_pass(store, passes, 2, memory, "0B"),
+        **of_cores(pool, store),
+        "one": seconds_of_pass(store, passes, 1, "6GiB", "6GiB"),
+        "two": seconds_of_pass(store, passes, 2, "6GiB", "6GiB"),
+    }
+
+
+def ratios(seconds: dict[str, float]) -> dict[str, float]:
+    """Return what a round's figures are to each other."""
+    return {
+        "two workers that read the rows / (CPU of the parts / 2)": 2
+        * seconds["streamed"]
+        / (seconds["decode"] + seconds["kernel"]),
+        "one worker that keeps the rows / the kernel alone": seconds["one"] / seconds["kernel"],
+        "two workers that keep the rows, times as fast as one": seconds["one"] / seconds["two"],
+        "  the kernel alone in two processes, times as fast as in one": 2
+        * seconds["kernel"]
+        / seconds["kernel in two"],
+        "two workers that read the rows, times as fast as one that keeps them": seconds["one"] / seconds["streamed"],
+    }
+
+
+def tell_rounds(rounds: list[dict[str, float]]) -> None:
+    """Print the rounds' seconds and the medians of their ratios."""
+    for name in rounds[0]:
+        print(f"{name:14} {'  '.join(f'{each[name]:5.2f}' for each in rounds)} s")
+    found = [ratios(each) for each in rounds]
+    for name in found[0]:
+        values = [each[name] for each in found]
+        print(f"{name}: {np.median(values):.2f} ({min(values):.2f} to {max(values):.2f})")
 
 
 def tell_workers(before: dict[str, Any], after: dict[str, Any], promise: float) -> None:
@@ -124,40 +149,42 @@ def tell_workers(before: dict[str, Any], after: dict[str, Any], promise: float) 
     print(f"workers restarted: {len({w['pid'] for w in after.values()} - {w['pid'] for w in before.values()})}")
 
 
+def fit(store: Path, passes: int, memory: str) -> None:
+    """Fit the store under two workers; print each pass, and what the workers took of what the plan promised."""
+    settings = ClusterSettings("local", workers=2, threads_per_worker=1, memory_limit=memory, resident="0B")
+    model = GaussianMixture(K, max_iter=passes, tol=0.0, accelerate=False, **starting_point())
+    promise = model.plan(str(store)).memory_bytes / 1e6
+    with connect(settings) as client:
+        for library in ("zarr", "dask_em.kernel.compiled"):  # part of a worker, not of a fit
+            client.run(import_module, library)
+        before = client.run(of_worker)
+        for number, iteration in enumerate(model.iterate(str(store), client=client), 1):
+            print(f"pass {number}: {iteration.entry.seconds:.2f} s", flush=True)
+        tell_workers(before, client.run(of_worker), promise)
+
+
 def main() -> None:
-    """Make the store, fit it, and print the ratio."""
+    """Make the store, fit it, and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=20_000_000)
     parser.add_argument("--passes", type=int, default=4)
-    parser.add_argument("--memory", default="800MB", help="of each worker")
-    parser.add_argument("--no-parts", dest="parts", action="store_false", help="leave out the CPU time of the parts")
+    parser.add_argument("--rounds", type=int, default=5, help="of measuring passes beside their parts; 0: none")
+    parser.add_argument("--memory", default="800MB", help="of each worker that reads the rows")
     parser.add_argument("--store", type=Path, default=Path("/tmp/dask_em-benchmark-rows.zarr"))  # removed afterwards
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")  # the passes are counted, not convergence
-    if not arguments.store.exists():
-        make(arguments.store, arguments.rows)
-    settings = ClusterSettings("local", workers=2, threads_per_worker=1, memory_limit=arguments.memory, resident="0B")
-    model = GaussianMixture(K, max_iter=arguments.passes, tol=0.0, accelerate=False, **starting_point())
-    promise = model.plan(str(arguments.store)).memory_bytes / 1e6
+    store, passes, memory = arguments.store, arguments.passes, arguments.memory
+    if not store.exists():
+        make(store, arguments.rows)
+    print(f"rows {arguments.rows:,} x {D} float32, K = {K}, full covariance, two workers of {memory}", flush=True)
     try:
-        with connect(settings) as client:
-            for library in ("zarr", "dask_em.kernel.compiled"):  # part of a worker, not of a fit
-                client.run(import_module, library)
-            before = client.run(of_worker)
-            seconds = []
-            for iteration in model.iterate(str(arguments.store), client=client):
-                seconds.append(iteration.entry.seconds)
-                print(f"pass {len(seconds)}: {seconds[-1]:.1f} s", flush=True)
-            after = client.run(of_worker)
-        parts = [measure(arguments.store) for measure in (cpu_of_parts, cpu_side_by_side) if arguments.parts]
-        stays = [seconds_where_rows_stay(arguments.store, w, arguments.passes) for w in (1, 2) if arguments.parts]
+        fit(store, passes, memory)
+        if arguments.rounds:
+            with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+                of_cores(pool, store)  # what both need is imported and compiled
+                tell_rounds([one_round(pool, store, passes, memory) for _ in range(arguments.rounds)])
     finally:
-        shutil.rmtree(arguments.store, ignore_errors=True)
-    print(f"rows {arguments.rows:,} x {D} float32, K = {K}, full covariance, two workers of {arguments.memory}")
-    print(f"seconds a pass: {', '.join(f'{s:.2f}' for s in seconds)}")
-    if parts:
-        tell_parts(float(np.median(seconds)), parts, stays)
-    tell_workers(before, after, promise)
+        shutil.rmtree(store, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,21 @@ def test_local_workers_are_processes_that_only_this_machine_reaches(client: Clie
     assert "//127.0.0.1:" in client.dashboard_link
 
 
+def test_processes_of_ours_look_at_themselves_seldom(client: Client) -> None:
+    def milliseconds(server: Any) -> dict[str, float]:
+        return {name: server.periodic_callbacks[name].callback_time for name in ("monitor", "tick")}
+
+    def of_worker(dask_worker: Any) -> dict[str, float]:
+        return {**milliseconds(dask_worker), "profile": dask_worker.periodic_callbacks["profile"].callback_time}
+
+    def of_scheduler(dask_scheduler: Any) -> dict[str, float]:
+        return milliseconds(dask_scheduler)
+
+    seldom = {"monitor": 2000, "tick": 500}
+    assert client.run_on_scheduler(of_scheduler) == seldom
+    assert list(client.run(of_worker).values()) == [{**seldom, "profile": 100}] * 2
+
+
 def test_a_scheduler_that_runs_is_reached_by_address(client: Client) -> None:
     with connect(ClusterSettings("address", address=client.scheduler.address)) as other:
         assert other is not None
