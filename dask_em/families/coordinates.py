@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from dask_em._record import record
+from dask_em.families import triangles
 
 __all__ = ["Logarithms", "Triangles", "Unconstrained", "Whitening"]
 
@@ -97,20 +98,14 @@ def _lower(covariances: Array) -> Array:
 
 def _matrices(flat: Array, d: int) -> Array:
     matrices = np.zeros((len(flat), d * d))
-    matrices[:, _lower_places(d)] = flat
+    matrices[:, triangles.lower(d)] = flat
     return matrices.reshape(-1, d, d)
 
 
 def _triangles(matrices: Array) -> Array:
     """Return the lower triangles, row by row."""
     k, d, _ = matrices.shape
-    return matrices.reshape(k, d * d).take(_lower_places(d), axis=1)
-
-
-@cache
-def _lower_places(d: int) -> Array:
-    """Return where the lower triangle lies in a matrix. An accelerated pass asks forty times."""
-    return np.flatnonzero(np.tri(d))
+    return matrices.reshape(k, d * d).take(triangles.lower(d), axis=1)
 
 
 @cache

@@ -7,7 +7,6 @@ for spherical; a ``factor`` U of the same shape gives the precision as U Uᵀ (f
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +15,7 @@ from dask_em._record import record
 from dask_em.families.coordinates import Triangles, Unconstrained
 from dask_em.families.factors import floored, upper_factor, upper_factors
 from dask_em.families.features import Linear, Products
+from dask_em.families.triangles import symmetric, upper
 from dask_em.family import FeatureMap, ProductStatistics
 from dask_em.rows import Arrays
 
@@ -112,20 +112,6 @@ class Covariance(ABC):
         """Return the covariances as matrices, (k, d, d)."""
 
 
-@cache
-def _places(d: int) -> Array:
-    """Return where each element of a symmetric matrix lies in its upper triangle, row by row, (d d,)."""
-    places = np.zeros(d * d, np.int64)
-    places[_upper(d)] = np.arange(d * (d + 1) // 2)
-    return np.asarray(np.maximum(places, places.reshape(d, d).T.ravel()))
-
-
-@cache
-def _upper(d: int) -> Array:
-    """Return where the upper triangle lies in a matrix, row by row, d (d + 1) / 2."""
-    return np.flatnonzero(np.triu(np.ones((d, d))))
-
-
 @record
 class Full(Covariance):
     """Each component has its own matrix."""
@@ -141,8 +127,8 @@ class Full(Covariance):
         return components * features * (features + 1) // 2
 
     def maximize(self, stats: ProductStatistics, counts: Array, means: Array) -> Array:
-        k, d = means.shape
-        second = np.take(stats.products[:, 1 + d :], _places(d), axis=1).reshape(k, d, d)
+        d = means.shape[1]
+        second = symmetric(stats.products[:, 1 + d :], d)
         second /= counts[:, None, None]
         second -= means[:, :, None] * means[:, None, :]
         return np.asarray(second)
@@ -169,14 +155,14 @@ class Full(Covariance):
         (k, d), precision = means.shape, self.precision(factor)
         linear = (precision @ means[:, :, None])[:, :, 0]
         np.einsum("kii->ki", precision)[...] /= 2
-        return linear, -precision.reshape(k, d * d).take(_upper(d), axis=1), None
+        return linear, -precision.reshape(k, d * d).take(upper(d), axis=1), None
 
     def standardise(self, arrays: Arrays, factor: Array, component: int, y: Array) -> Array:
         return arrays.xp.matmul(factor[component, :, :].T, y, **arrays.out("mapped", y.shape))  # type: ignore[no-any-return]
 
     def gather(self, arrays: Arrays, y: Array, resp: Array) -> Array:
         scatter = arrays.xp.multiply(y, resp, **arrays.out("mapped", y.shape)) @ y.T
-        return np.asarray(arrays.back(scatter).take(_upper(y.shape[0])))
+        return np.asarray(arrays.back(scatter).take(upper(y.shape[0])))
 
     def bound(self, covariances: Array, least: Array) -> tuple[Array, Array]:
         return floored(covariances, least)

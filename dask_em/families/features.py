@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dask_em.families.triangles import upper
 from dask_em.family import FeatureMap
 from dask_em.rows import Arrays
 
@@ -30,7 +31,7 @@ class Products(FeatureMap):
             at += d - i
 
     def translate(self, products: Array, shifts: Array) -> Array:
-        rows, columns = np.triu_indices(shifts.shape[1])
+        rows, columns = divmod(upper(shifts.shape[1]), shifts.shape[1])
         sums, moved = _sums(products, shifts)
         cross = sums[:, rows] * shifts[:, columns] + shifts[:, rows] * moved[:, columns]
         return _translated(products, moved, cross)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from dask_em.families.covariances import Full, Tied
 from dask_em.families.factored import FactoredForm
+from dask_em.families.triangles import symmetric
 from dask_em.families.variances import Diagonal
 from dask_em.family import ProductStatistics
 from dask_em.mixture import MixtureStatistics, PreparedMixture
@@ -156,7 +157,7 @@ class Sums:
         reference: Array | None = form.means
         if form.covariance.is_shared:
             triangle = quadratic.sum(axis=0) if self.packed.kind == TRIANGULAR else self.shared[1 + d :]
-            quadratic, shared = np.empty((k, 0)), _symmetric(triangle, d)
+            quadratic, shared = np.empty((k, 0)), symmetric(triangle, d)
         if self.packed.kind == SHARED:
             first, reference = first + counts * form.means, None
         elif self.packed.kind == UNIT:
@@ -165,11 +166,3 @@ class Sums:
             products = np.concatenate([counts, first, quadratic], axis=1)
         gathered = ProductStatistics(products, shared, form.frame.centre, reference)
         return MixtureStatistics(rows, weight, log_likelihood, counts[:, 0].copy(), gathered)
-
-
-def _symmetric(triangle: Array, d: int) -> Array:
-    """Return the matrix with an upper triangle, row by row."""
-    out = np.empty((d, d))
-    rows, columns = np.triu_indices(d)
-    out[rows, columns] = out[columns, rows] = triangle
-    return out
