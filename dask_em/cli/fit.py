@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from dask_em import __version__
-from dask_em.cli.guard import say, stopped_by, told_once
+from dask_em.cli.guard import say, stopped_by, telling, told_once
 from dask_em.cli.progress import Progress
 from dask_em.cli.run_directory import CONFIG, RunDirectory, finished, run_directory
 from dask_em.cli.settings import client_of, estimator_of, part_of, performance_of, source_of, spooled_of
@@ -92,6 +92,7 @@ def _fitted(
         client_of(settings.cluster) as client,
         performance_of(client, run.performance if settings.output.performance_report else None),
         Progress(settings, Console(stderr=True)) as progress,
+        telling("compiling"),
     ):
         _tell_workers(client, progress, logger)
         asked = 0  # once a pass, which all members share: the scheduler answers it

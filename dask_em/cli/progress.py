@@ -74,15 +74,19 @@ class Progress:
 
 
 def line(entry: Entry, change: float, rest: float, which: str = "", *, at_most: bool = False) -> str:
-    """Return what there is to say of a pass of a model, with ``rest`` seconds to go, or ``at_most`` so many."""
+    """Return what there is to say of a pass of a model, with ``rest`` seconds to go, or ``at_most`` so many.
+
+    Where ``rest`` is NaN nobody knows yet.
+    """
     which = which and f"  {which}"
     seconds = max(entry.seconds, 1e-9)
     changed = "       -" if math.isnan(change) else f"{change:8.1e}"
     climbed = "log-likelihood" if entry.objective == entry.log_likelihood else "objective"  # regularised: never falls
+    to_go = "after the next pass" if math.isnan(rest) else f"{'at most ' if at_most else ''}{duration(rest)}"
     return (
         f"pass {entry.number:3d}{which}  {climbed} {entry.objective:14.6f} nats/row  change {changed}  "
         f"{_rate(entry.rows / seconds)} rows/s  {entry.bytes_read / seconds / 1e9:6.2f} GB/s  "
-        f"ETA {'at most ' if at_most else ''}{duration(rest)}"
+        f"ETA {to_go}"
         + ("" if entry.kept else "  (a step too far, not kept)")
         + "".join(f"  {told}" for told in (*entry.fate, *entry.events))
     )
@@ -111,11 +115,13 @@ def passes_left(changes: Sequence[float], tolerance: float, most: int) -> int:
 
 
 def seconds_of(passes: int, entries: Sequence[Entry]) -> float:
-    """Foretell what passes will take: as long as those before, but for the first.
+    """Foretell what passes will take: as long as those before. NaN where only the first is known.
 
     It compiles the kernel too, and reads what stays in memory from then on.
     """
-    usual = entries[1:] or entries
+    usual = entries[1:]
+    if not usual:
+        return math.nan if passes else 0.0
     return sum(entry.seconds for entry in usual) / len(usual) * passes
 
 

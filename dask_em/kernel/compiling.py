@@ -5,6 +5,7 @@ A child process makes that call instead, numba keeps what it compiled on disk, a
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from contextlib import suppress
@@ -28,6 +29,8 @@ summarize, evaluate = compiled.summarize, compiled.evaluate
 CHILD = (
     "import sys; sys.path[:] = {path!r}; from dask_em.kernel.compiling import compile_here; compile_here(*{types!r})"
 )
+TOLD = "compiling the kernel for this machine's processor, once: half a minute; the first pass may take as long"
+logger = logging.getLogger("dask_em")
 _READY: set[tuple[str, str, str]] = set()
 _COMPILING = Lock()
 
@@ -43,6 +46,8 @@ def compile_apart(name: str, rows: np.dtype[Any], products: np.dtype[Any]) -> No
     with _COMPILING:
         mark = _mark(*types)
         if types not in _READY and mark is not None and not mark.exists():
+            if not _READY:  # people are told once
+                logger.info(TOLD, extra={"event": "compiling"})
             command = [sys.executable, "-c", CHILD.format(path=sys.path, types=types)]
             with suppress(OSError, TypeError):  # an embedded Python may have no program of its own
                 subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603  # ours

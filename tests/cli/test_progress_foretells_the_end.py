@@ -1,6 +1,8 @@
 import dataclasses
 import math
+import sys
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -9,6 +11,7 @@ from dask_em.cli.progress import Progress, line, passes_left, seconds_of, who_co
 from dask_em.config import Config
 from dask_em.driver import Entry
 from dask_em.execution import Workforce
+from dask_em.kernel import compiled_kernel
 
 
 def test_of_changes_that_shrink_by_a_factor():
@@ -39,12 +42,14 @@ def test_on_a_line_that_tells_pass_value_change_and_rates():
     assert line(entry, math.nan, 90.0, "2 components, full").startswith("pass   7  2 components, full  log-likelihood ")
     assert "change        -  " in line(entry, math.nan, 90.0)
     assert line(entry, 1.3e-3, 90.0, at_most=True).endswith("ETA at most 90 s")
+    assert line(entry, math.nan, math.nan, at_most=True).endswith("ETA after the next pass")
 
 
 def test_without_the_first_pass_which_compiles_too():
     first = Entry(1, 1_000, -3.0, -3.0, -3.0, math.nan, 0.2, 10.0, 100.0, 8_000)
     later = [dataclasses.replace(first, seconds=seconds) for seconds in (0.5, 1.5)]
-    assert seconds_of(3, [first]) == 300
+    assert math.isnan(seconds_of(3, [first]))
+    assert seconds_of(0, [first]) == 0
     assert seconds_of(3, [first, *later]) == 3
 
 
@@ -61,3 +66,13 @@ def test_and_who_computes_only_where_that_has_changed():
     for force in (Workforce(2, 2), Workforce(2, 2), None, Workforce(1, 1)):
         progress.show_workers(force)
     assert said.getvalue().splitlines() == ["workers: 2, with 2 threads in all", "workers: 1, with 1 thread in all"]
+
+
+@pytest.mark.skipif(compiled_kernel() is None, reason="nothing is compiled: no numba")
+def test_that_the_kernel_is_compiled_is_told_once(call, monkeypatch):
+    kernel = compiled_kernel()
+    monkeypatch.setattr(kernel, "_READY", set())
+    monkeypatch.setattr(kernel, "_mark", lambda *types: Path("not kept"))
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")  # the kernel that is there serves
+    for lines in (1, 0):
+        assert call(["fit", "config.yaml", "--set", "cluster.kind=none"]).stderr.count("compiling the kernel") == lines
