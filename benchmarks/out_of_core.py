@@ -124,16 +124,13 @@ def one_round(pool: ProcessPoolExecutor, store: Path, passes: int, memory: str) 
 
 def ratios(seconds: dict[str, float]) -> dict[str, float]:
     """Return what a round's figures are to each other."""
+    streamed, one, kernel = seconds["streamed"], seconds["one"], seconds["kernel"]
     return {
-        "two workers that read the rows / (CPU of the parts / 2)": 2
-        * seconds["streamed"]
-        / (seconds["decode"] + seconds["kernel"]),
-        "one worker that keeps the rows / the kernel alone": seconds["one"] / seconds["kernel"],
-        "two workers that keep the rows, times as fast as one": seconds["one"] / seconds["two"],
-        "  the kernel alone in two processes, times as fast as in one": 2
-        * seconds["kernel"]
-        / seconds["kernel in two"],
-        "two workers that read the rows, times as fast as one that keeps them": seconds["one"] / seconds["streamed"],
+        "two workers that read the rows / (CPU of the parts / 2)": 2 * streamed / (seconds["decode"] + kernel),
+        "one worker that keeps the rows / the kernel alone": one / kernel,
+        "two workers that keep the rows, times as fast as one": one / seconds["two"],
+        "  the kernel alone in two processes, times as fast as in one": 2 * kernel / seconds["kernel in two"],
+        "two workers that read the rows, times as fast as one that keeps them": one / streamed,
     }
 
 
@@ -192,7 +189,6 @@ def main() -> None:
         fit(store, passes, memory)
         if arguments.rounds:
             with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-                of_cores(pool, store)  # what both need is imported and compiled
                 tell_rounds([one_round(pool, store, passes, memory) for _ in range(arguments.rounds)])
     finally:
         shutil.rmtree(store, ignore_errors=True)

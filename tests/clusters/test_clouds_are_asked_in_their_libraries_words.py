@@ -14,7 +14,6 @@ from dask_kubernetes.operator import KubeCluster, make_cluster_spec
 from dask_em.errors import InputError
 from dask_em.execution.cluster import ClusterSettings, connect
 from dask_em.execution.launchers import launcher_of
-from dask_em.execution.launchers.settings import environment_of_workers
 
 
 def kubernetes(**more):
@@ -59,8 +58,14 @@ def test_kubernetes_is_described_a_worker_of_the_size_that_is_asked_for():
     assert container["args"][:4] == ["dask", "worker", "--nthreads", "2"]
     assert container["image"] == "ours:1"
     told = {each["name"]: each["value"] for each in container["env"]}
-    assert told == environment_of_workers() | {"AWS_REGION": "eu"}
-    assert told["DASK_DISTRIBUTED__WORKER__MEMORY__SPILL"] == "False"
+    assert told == {
+        "DASK_DISTRIBUTED__WORKER__MEMORY__TARGET": "False",
+        "DASK_DISTRIBUTED__WORKER__MEMORY__SPILL": "False",
+        "DASK_DISTRIBUTED__WORKER__PROFILE__INTERVAL": "100ms",
+        "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "500ms",
+        "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "2s",
+        "AWS_REGION": "eu",
+    }
     (scheduler,) = spec["spec"]["scheduler"]["spec"]["containers"]
     assert scheduler["args"][:2] == ["dask", "scheduler"]
 
