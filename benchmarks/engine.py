@@ -107,6 +107,19 @@ def seconds_and_cpu(reducer: DaskReducer, scheduler: psutil.Process, passes: int
     return took / passes, max(0.0, cpu(scheduler) - busy - idle * (took + SETTLE)) / passes
 
 
+def tasks_of_pass(reducer: DaskReducer, client: Client) -> int:
+    """Return how many tasks finish in a pass."""
+    kernel = partial(summarize, prepared(), reducer.layout.tile_rows)
+    reducer.total(kernel)  # what is read once
+    before = client.run_on_scheduler(finished)
+    reducer.total(kernel)
+    return int(client.run_on_scheduler(finished) - before)
+
+
+def finished(dask_scheduler: Any) -> int:
+    return sum(new == "memory" for _, _, new, *_ in dask_scheduler.transition_log)
+
+
 def _idle(scheduler: psutil.Process) -> float:
     """Return the CPU seconds a second that the scheduler takes for nothing: heartbeats and the like."""
     before = cpu(scheduler)
@@ -129,9 +142,10 @@ def scheduler_costs(folder: Path, rows: int, chunks: list[int], passes: int) -> 
                 planned = plan(source, source.atoms(), SIZE)
                 keep = 0.0 if name == "Zarr, streamed" else None
                 with DaskReducer(planned.layout, client, keep=keep) as reducer:
+                    tasks = tasks_of_pass(reducer, client)
                     took, busy = seconds_and_cpu(reducer, scheduler, passes)
                 blocks = len(planned.layout.blocks)
-                print(f"{name:22}{n:9,}{blocks:8}{planned.tasks:14}{busy:24.4f}{took:16.3f}", flush=True)
+                print(f"{name:22}{n:9,}{blocks:8}{tasks:14}{busy:24.4f}{took:16.3f}", flush=True)
 
 
 def of_chunk(models: tuple[Any, ...], tile: int, chunk: np.ndarray) -> np.ndarray:

@@ -89,7 +89,7 @@ class Plan:
 
     @property
     def tasks(self) -> int:
-        """Tasks of one pass: blocks and the tree that adds them up."""
+        """Tasks of one pass, at most: blocks and the tree that adds them up. Few workers take small blocks together."""
         blocks = len(self.layout.blocks)
         return blocks + sum(len(level) for level in tree(blocks))
 
@@ -158,7 +158,7 @@ class Plan:
         return [
             f"Data: {layout.source.name}: {rows} in {_count(atoms, 'storage unit')}.",
             f"Reading: one pass reads {_size(self.bytes_per_pass)} in {cut}.",
-            f"Tasks: {self.tasks:,} a pass, {blocks:,} of them read and compute, the others add up.",
+            f"Tasks: at most {self.tasks:,} a pass, {blocks:,} of them read and compute, the others add up.",
             f"Work: {size.flops(layout.rows) / 1e9:,.1f} GFLOP a pass, {tiles}.",
             f"Statistics: {_size(size.statistics_bytes)} of sums from each block.",
             f"Memory: at most {_size(self.memory_bytes)} for each worker thread, beside the interpreter and libraries.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from itertools import pairwise
 from typing import Any, Protocol, TypeVar
@@ -113,10 +113,11 @@ def tree(leaves: int) -> list[list[range]]:
     return levels
 
 
-def add_up(values: Sequence[V]) -> V:
+def add_up(values: Iterable[V]) -> V:
     """Add values from left to right: one node of the tree."""
-    value = values[0]
-    for other in values[1:]:
+    coming = iter(values)
+    value = next(coming)
+    for other in coming:
         value = value + other  # type: ignore[operator]  # V has an associative +
     return value
 

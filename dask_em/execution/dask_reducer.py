@@ -186,7 +186,8 @@ class DaskReducer:
             graph, reads, root_key = self._graph(this, kernel, sink)
             with large_graphs():
                 root, *read = self._client.get(graph, [root_key, *reads.values()], sync=False)
-        self._resident.took(dict(zip(reads, read, strict=True)))
+        for batch, rows in zip(reads, read, strict=True):
+            self._resident.took(batch, rows)
         try:
             return watch.result(root)
         finally:
@@ -194,27 +195,37 @@ class DaskReducer:
 
     def _graph(
         self, this: _Pass, kernel: Callable[[Rows], Any], sink: Sink | None
-    ) -> tuple[Graph, dict[int, Hashable], Hashable]:
-        """Return the tasks of a pass, the keys of those that read what stays, by block, and the key of the sum."""
+    ) -> tuple[Graph, dict[range, Hashable], Hashable]:
+        """Return the tasks of a pass, the keys of those that read what stays, by batch, and the key of the sum."""
         graph = Graph(this.name)
+        arguments = list(self._resident.arguments(this.attempt, sink is None))
         packed = small_parcel(kernel)
-        blocks = len(self.layout.blocks)
-        if packed is not None or fewer_than_cliff(blocks, self._client):
+        if packed is not None or fewer_than_cliff(len(arguments), self._client):
             kernel_argument: Any = packed or parcel(kernel)
         else:
             kernel_argument = (f"par-{this.name}", 0)
             graph[kernel_argument] = (keep, parcel(kernel))
-        reads: dict[int, Hashable] = {}
-        for argument in self._resident.arguments(this.attempt, sink is None):
-            graph.update(argument.reads)
-            for key in argument.reads:
-                reads[argument.index] = key
-            graph[this.block(argument.index)] = self._task(argument, kernel_argument, sink)
-        keys = [this.block(block.index) for block in self.layout.blocks]
+        reads: dict[range, Hashable] = {}
+        for argument in arguments:
+            if argument.reads:
+                graph.update(argument.reads)
+                reads[argument.batch] = argument.kept
+            graph[this.block(argument.batch.start)] = self._task(argument, kernel_argument, sink)
+        return graph, reads, self._sum(graph, this, {argument.batch for argument in arguments})
+
+    def _sum(self, graph: Graph, this: _Pass, batches: set[range]) -> Hashable:
+        """Add the tasks that add up what batches return, and return the key of the sum."""
+        blocks = len(self.layout.blocks)
+        keys = [this.block(index) for index in range(blocks)]
         for level, nodes in enumerate(tree(blocks), 1):
-            parts, keys = keys, [this.node(level, index) for index in range(len(nodes))]
-            graph.update({keys[i]: (add_up, [parts[j] for j in node]) for i, node in enumerate(nodes)})
-        return graph, reads, keys[0]
+            parts, keys = keys, []
+            for index, node in enumerate(nodes):
+                if level == 1 and node in batches:
+                    keys.append(parts[node.start])
+                else:
+                    keys.append(this.node(level, index))
+                    graph[keys[-1]] = (add_up, [parts[part] for part in node])
+        return keys[0]
 
     def _by_driver(self, this: _Pass, task: Callable[[Argument], tuple[Any, ...]], avoided: frozenset[str]) -> Any:
         """Add up here, a few blocks ahead; no task needs another's value, and ``avoided`` workers are done without."""
@@ -228,7 +239,7 @@ class DaskReducer:
         ahead = AHEAD * max(1, sum((chosen or threads).values()))
 
         def submit(argument: Argument) -> Any:
-            key = this.block(argument.index)
+            key = this.block(argument.batch.start)
             with noticing_loss(), large_graphs():
                 return self._client.submit(*task(argument), key=key, pure=False, workers=list(chosen) or None)
 
@@ -252,4 +263,4 @@ class DaskReducer:
 
     def _task(self, argument: Argument, kernel: Any, sink: Sink | None) -> tuple[Any, ...]:
         work = BlockTask(self._run, self.layout.slab_rows, tuple(argument.held), sink, bool(argument.reads))
-        return work, kernel, argument.source, argument.block, *argument.held.values()
+        return work, kernel, argument.source, argument.blocks, argument.kept, *argument.held.values()

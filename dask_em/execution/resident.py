@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -15,9 +15,10 @@ from typing import Any
 from dask.utils import parse_bytes
 from distributed import Client, Future
 
+from dask_em.execution.batches import batches, single
 from dask_em.execution.tasks import KeepTask, Parcel, held_by, keep, large_graphs, parcel, small_parcel, without_held
 from dask_em.reduction import staying
-from dask_em.storage.blocks import Block, Layout
+from dask_em.storage.blocks import Block, Layout, Piece
 
 __all__ = [
     "LEAST_MEMORY",
@@ -35,17 +36,19 @@ LEAST_MEMORY = 300 * 10**6
 OF_MEMORY = 0.5  # of what workers have beside that may hold rows between passes
 PAUSES = 0.8  # of its memory: more, and a worker takes no further task
 LOOK_AGAIN = 10.0  # seconds after which the cluster is asked for its memory once more
+Indices = tuple[int, ...]  # of blocks
 _GONE = frozenset({"error", "cancelled", "lost"})
 
 
 @dataclass(frozen=True)
 class Argument:
-    """What a block's task is called with."""
+    """What the task of a batch of blocks is called with."""
 
-    index: int
+    batch: range  # of block indices
     source: Parcel | Future[Any]
-    block: Parcel | Future[Any] | Hashable  # the rows, where they are, or the key of a task that reads them
+    blocks: Parcel | Future[Any]  # those that the task reads, or that lie in memory
     held: dict[Hashable, Future[Any]]  # of the user's own, already on the cluster
+    kept: Future[Any] | Hashable | None = None  # the others, whose rows stay, or the key of a task that reads them
     reads: dict[Hashable, Any] = field(default_factory=dict)  # that task, to be run in the same graph
 
 
@@ -58,8 +61,9 @@ def fewer_than_cliff(tasks: int, client: Any) -> bool:
 def whole_arguments(layout: Layout) -> Iterator[Argument]:
     """Yield what each block's task is called with where it needs nothing that a worker holds, but the user's own."""
     source = parcel(layout.source)
-    for block in layout.blocks:
-        yield Argument(block.index, source, parcel(_bare(block)), held_by([piece.atom for piece in block.pieces]))
+    for batch in single(layout):
+        blocks = layout.blocks[batch.start : batch.stop]
+        yield Argument(batch, source, parcel(_bare(blocks)), _held_by(blocks))
 
 
 def memory_of_thread(client: Any) -> float | None:
@@ -99,68 +103,74 @@ class Resident:
         self._layout = layout
         self._run = run
         self._nbytes = nbytes
-        self._kept: dict[str, Future[Any]] = {}
-        self._blocks: dict[int, Future[Any]] = {}  # read from storage, kept
+        self._kept: dict[Hashable, Future[Any]] = {}
+        self._rows: dict[Indices, Future[Any]] = {}  # of blocks read from storage
         self._staying: frozenset[int] = frozenset()
+        self._batches: list[range] = []
+        self._threads = 1  # the most so far: rows that stay in batches are not read again for a worker's death
         self._rounds = count()  # of reading: new keys, since the client knows what became of the old ones
         self._looked = float("-inf")
-        self._parcels: dict[int, Parcel | None] = {}
+        self._parcels: dict[Indices, Parcel | None] = {}
         self._source = small_parcel(layout.source)
 
     def arguments(self, attempt: int, again: bool) -> Iterator[Argument]:
-        """Yield what each block's task is called with, in order of blocks; what is not there yet is sent.
+        """Yield what each batch's task is called with, in order of blocks; what is not there yet is sent.
 
         Rows that are read in a first attempt, and will be read ``again``, are kept. The next attempts, on a cluster in
         trouble, keep none.
         """
         sources, round_ = self._sources(attempt), next(self._rounds)
-        if again or attempt > 1:
-            self._choose(attempt)
-        for block in self._layout.blocks:
-            source = sources[block.index % len(sources)]
-            if block.index in self._blocks:
-                yield Argument(block.index, source, self._blocks[block.index], {})
-                continue
-            held = held_by([piece.atom for piece in block.pieces])
-            sent = self._block(block, attempt)
-            if not again or block.index not in self._staying:
-                yield Argument(block.index, source, sent, held)
-            else:
-                key = (f"read-{self._run}-{round_}", block.index)
-                reads: dict[Hashable, Any] = {key: (KeepTask(self._layout.slab_rows), source, sent)}
-                yield Argument(block.index, source, key, {}, reads)
+        self._choose(attempt)
+        for batch in self._batches:
+            source, stay = sources[batch.start % len(sources)], self._stay(batch)
+            kept: Any = self._rows.get(stay)
+            reads: dict[Hashable, Any] = {}
+            if kept is None and stay and again:
+                kept = (f"read-{self._run}-{round_}", batch.start)
+                reads = {kept: (KeepTask(self._layout.slab_rows), source, self._sent(stay, attempt))}
+            rest = tuple(index for index in batch if kept is None or index not in stay)
+            held = _held_by([self._layout.blocks[index] for index in rest])
+            yield Argument(batch, source, self._sent(rest, attempt), held, kept, reads)
 
-    def took(self, blocks: dict[int, Future[Any]]) -> None:
-        """Keep the rows that tasks of a pass have read; what was sent to read them is known to the scheduler alone."""
-        self._blocks.update(blocks)
-        for index in blocks:
-            sent = self._kept.pop(f"load-{index}", None)
-            if sent is not None:
-                sent.release()  # type: ignore[no-untyped-call]  # distributed's own
+    def took(self, batch: range, rows: Future[Any]) -> None:
+        """Keep the rows that a task of a pass has read; what was sent to read them is known to the scheduler alone."""
+        stay = self._stay(batch)
+        self._rows[stay] = rows
+        sent = self._kept.pop(("load", stay), None)
+        if sent is not None:
+            sent.release()  # type: ignore[no-untyped-call]  # distributed's own
 
     def release(self) -> None:
         """Let the cluster forget everything."""
-        for kept in (self._kept, self._blocks):
-            for future in kept.values():
-                future.release()  # type: ignore[no-untyped-call]  # distributed's own
-            kept.clear()
+        for future in (*self._kept.values(), *self._rows.values()):
+            future.release()  # type: ignore[no-untyped-call]  # distributed's own
+        self._kept.clear()
+        self._rows.clear()
+
+    def _stay(self, batch: range) -> Indices:
+        return tuple(index for index in batch if index in self._staying)
 
     def _choose(self, attempt: int) -> None:
-        """Choose the blocks that stay, and give back those that no longer do."""
+        """Choose the batches and the blocks that stay, and give back those that no longer do."""
         if attempt > 1:
             self._staying, self._looked = frozenset(), float("-inf")
+            self._batches = single(self._layout)
         elif time.monotonic() - self._looked > LOOK_AGAIN:
-            allowed = self._memory() if self._nbytes is None else self._nbytes
-            self._staying = staying(self._layout, allowed, lambda block: not held_by([p.atom for p in block.pieces]))
+            workers = _workers(self._client)
+            allowed = self._memory(workers) if self._nbytes is None else self._nbytes
+            self._staying = staying(self._layout, allowed, lambda block: not _held_by([block]))
+            self._threads = max(self._threads, sum(worker["nthreads"] for worker in workers))
+            self._batches = batches(self._layout, self._threads)
             self._looked = time.monotonic()
-        gone = [i for i, future in self._blocks.items() if i not in self._staying or future.status in _GONE]
-        for index in gone:
-            self._blocks.pop(index).release()  # type: ignore[no-untyped-call]  # distributed's own
+        stay = {self._stay(batch) for batch in self._batches}
+        for gone in [each for each, future in self._rows.items() if each not in stay or future.status in _GONE]:
+            self._rows.pop(gone).release()  # type: ignore[no-untyped-call]  # distributed's own
 
-    def _memory(self) -> float:
+    def _memory(self, workers: list[dict[str, Any]]) -> float:
         """Return the bytes that rows may take: a share of what workers have beside their own and what others keep."""
-        schema, workers = self._layout.source.schema, _workers(self._client)
-        ours = sum(self._layout.blocks[i].rows for i in self._blocks) * schema.features * schema.dtype.itemsize
+        schema = self._layout.source.schema
+        rows = sum(self._layout.blocks[index].rows for each in self._rows for index in each)
+        ours = rows * schema.features * schema.dtype.itemsize
         kept: int = sum(worker["metrics"].get("managed_bytes", 0) for worker in workers)
         free = sum(_free(worker, self._layout.working) for worker in workers)
         return max(0.0, free - max(0, kept - ours))
@@ -172,22 +182,35 @@ class Resident:
         copies = workers if fewer_than_cliff(len(self._layout.blocks), self._client) else 1
         return [self._keep("src", copy, self._layout.source, attempt) for copy in range(copies)]
 
-    def _block(self, block: Block, attempt: int) -> Parcel | Future[Any]:
-        if block.index not in self._parcels:
-            self._parcels[block.index] = small_parcel(_bare(block))
-        packed = self._parcels[block.index]
-        return self._keep("load", block.index, _bare(block), attempt) if packed is None else packed
+    def _sent(self, indices: Indices, attempt: int) -> Parcel | Future[Any]:
+        """Return blocks as they travel inside a task or, where they are large, have travelled."""
+        if indices not in self._parcels:
+            self._parcels[indices] = small_parcel(self._bare(indices))
+        packed = self._parcels[indices]
+        return self._keep("load", indices, self._bare(indices), attempt) if packed is None else packed
 
-    def _keep(self, prefix: str, number: int, value: Any, attempt: int) -> Future[Any]:
-        name = f"{prefix}-{number}"
-        future = self._kept.get(name)
+    def _bare(self, indices: Indices) -> tuple[Block, ...]:
+        return _bare([self._layout.blocks[index] for index in indices])
+
+    def _keep(self, prefix: str, number: Hashable, value: Any, attempt: int) -> Future[Any]:
+        future = self._kept.get((prefix, number))
         if future is None or future.status in _GONE:
             key = (f"{prefix}-{self._run}-{attempt}", number)  # a new key: deaths are counted over a key's life
             with large_graphs():
-                future = self._kept[name] = self._client.submit(keep, value, key=key, pure=False)
+                future = self._client.submit(keep, value, key=key, pure=False)
+                self._kept[prefix, number] = future
         return future
 
 
-def _bare(block: Block) -> Block:
-    pieces = tuple(dataclasses.replace(piece, atom=without_held(piece.atom)) for piece in block.pieces)
-    return dataclasses.replace(block, pieces=pieces)
+def _bare(blocks: Sequence[Block]) -> tuple[Block, ...]:
+    return tuple(
+        dataclasses.replace(block, pieces=tuple(_bare_piece(piece) for piece in block.pieces)) for block in blocks
+    )
+
+
+def _bare_piece(piece: Piece) -> Piece:
+    return dataclasses.replace(piece, atom=without_held(piece.atom))
+
+
+def _held_by(blocks: Sequence[Block]) -> dict[Hashable, Future[Any]]:
+    return held_by([piece.atom for block in blocks for piece in block.pieces])

@@ -18,7 +18,7 @@ from dask_em.execution.blas import pin_blas_once
 from dask_em.execution.chunks import Chunk
 from dask_em.execution.environment import environment
 from dask_em.execution.memory import keep_freed_memory_once
-from dask_em.reduction import Sink, total_of_block, write_block
+from dask_em.reduction import Sink, add_up, total_of_block, write_block
 from dask_em.rows import Workspace
 from dask_em.storage.blocks import Block, Reader
 from dask_em.storage.retrying import NOTES, Retrying, told
@@ -118,8 +118,16 @@ class Told:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """Blocks whose rows stay on a worker, and what went wrong and was mended while they were read."""
+
+    blocks: tuple[Block, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class BlockTask:
-    """One block: its sum, or its results written to a sink. Called with the values of the keys in ``held``."""
+    """A batch of blocks: their sum, or their results written to a sink. Called with the values of ``held``."""
 
     run: str
     slab_rows: int
@@ -127,42 +135,36 @@ class BlockTask:
     sink: Sink | None = None
     fresh: bool = False  # whether rows that stay were read for this pass: what went wrong then is told in it
 
-    def __call__(self, kernel: Any, source: Any, block: Any, *values: Any) -> Told:
-        """Compute it, on a worker."""
+    def __call__(self, kernel: Any, source: Any, blocks: Any, kept: Kept | None, *values: Any) -> Told:
+        """Compute it, on a worker, from blocks to be read and blocks whose rows stay there."""
         keep_freed_memory_once()
-        kernel, source, block = opened(kernel), opened(source), opened(block)
-        notes = block.notes if isinstance(block, Kept) and self.fresh else ()
-        block = block.block if isinstance(block, Kept) else block
+        kernel, source, blocks = opened(kernel), opened(source), opened(blocks)
+        notes = kept.notes if kept is not None and self.fresh else ()
         pin_blas_once()  # after unpickling: only libraries that are loaded can be limited
-        if values:
-            block = _block_with_held(block, dict(zip(self.held, values, strict=True)))
+        given = dict(zip(self.held, values, strict=True))
+        blocks = [_block_with_held(block, given) for block in blocks] if given else blocks
         reader = Reader(source, self.slab_rows, _workspace(self.run))
-        if self.sink is not None:
-            value = write_block(kernel, reader, block, self.sink)
-        else:
-            value = total_of_block(kernel, reader, block)
+        together = sorted((*blocks, *(kept.blocks if kept is not None else ())), key=lambda block: block.index)
+        value = add_up(self._of_block(kernel, reader, block) for block in together)
         return Told(value, frozenset({environment()}), notes + reader.retrying.told())
 
-
-@dataclass(frozen=True)
-class Kept:
-    """A block whose rows stay on a worker, and what went wrong and was mended while they were read."""
-
-    block: Block
-    notes: tuple[str, ...] = ()
+    def _of_block(self, kernel: Any, reader: Reader, block: Block) -> Any:
+        if self.sink is None:
+            return total_of_block(kernel, reader, block)
+        return write_block(kernel, reader, block, self.sink)
 
 
 @dataclass(frozen=True)
 class KeepTask:
-    """Read the rows of a block to stay on the worker."""
+    """Read the rows of blocks to stay on the worker."""
 
     slab_rows: int
 
-    def __call__(self, source: Any, block: Any) -> Kept:
+    def __call__(self, source: Any, blocks: Any) -> Kept:
         """Read them, on a worker."""
         keep_freed_memory_once()
         reader = Reader(opened(source), self.slab_rows)
-        return Kept(reader.keep(opened(block)), reader.retrying.told())
+        return Kept(tuple(reader.keep(block) for block in opened(blocks)), reader.retrying.told())
 
 
 @dataclass(frozen=True)
@@ -250,7 +252,7 @@ def _workspace(run: str) -> Workspace:
 @sizeof.register(Kept)  # type: ignore[no-untyped-call, untyped-decorator]  # dask's own
 def _size_of_kept(kept: Kept) -> int:
     """Tell the worker's memory manager what a block holds whose rows stay."""
-    return sum(piece.atom.nbytes for piece in kept.block.pieces)
+    return sum(piece.atom.nbytes for block in kept.blocks for piece in block.pieces)
 
 
 @sizeof.register(Block)  # type: ignore[no-untyped-call, untyped-decorator]  # dask's own

@@ -49,7 +49,7 @@ def test_in_sentences_that_a_person_can_read() -> None:
     for sentence in (
         r"Data: array: 3,000 rows of 4 columns \(float64\) in 1 storage unit\.",
         r"Reading: one pass reads 93\.8 KiB in 1 block of about 3,000 rows\.",
-        r"Tasks: 1 a pass, 1 of them read and compute, the others add up\.",
+        r"Tasks: at most 1 a pass, 1 of them read and compute, the others add up\.",
         r"Work: 0\.0 GFLOP a pass, in tiles of \S+ rows \(mean-centred form, 15 features a row\)\.",
         r"Statistics: 360 bytes of sums from each block\.",
         r"Memory: at most \S+ MiB for each worker thread, beside the interpreter and libraries\.",
