@@ -29,6 +29,7 @@ import zarr
 
 from dask_em import GaussianMixture, open_source
 from dask_em.execution import ClusterSettings, connect, single_threaded_blas
+from dask_em.execution.memory import keep_freed_memory_once
 from dask_em.kernel import summarize
 from dask_em.plan import ModelSize, plan
 from dask_em.reduction import Serial
@@ -62,6 +63,7 @@ def cpu_of_parts(store: Path, share: slice = slice(None)) -> tuple[float, float]
 
     Once before counts nothing: a process that has stood still pays for its memory anew, more than decoding takes.
     """
+    keep_freed_memory_once()
     _parts(store, share)
     return _parts(store, share)
 
@@ -188,6 +190,7 @@ def main() -> None:
     try:
         fit(store, passes, memory)
         if arguments.rounds:
+            os.environ["MALLOC_TRIM_THRESHOLD_"] = "65536"  # the processes beside treat memory as workers do
             with ProcessPoolExecutor(2, get_context("spawn")) as pool:
                 tell_rounds([one_round(pool, store, passes, memory) for _ in range(arguments.rounds)])
     finally:

@@ -38,6 +38,7 @@ V = TypeVar("V")
 ATTEMPTS = 3  # at each pass
 AHEAD = 4  # blocks for each thread that wait for their turn where the driver adds up
 MENDED = (KilledWorker, CancelledError, StandstillError, ConnectionLostError)  # by another attempt
+MEANWHILE = 0.1  # seconds, in which the next pass begins: a client's message waits up to 10 ms for one just sent
 DIED = "A block may need more memory than a worker has: give the workers more memory or fewer threads"
 STOOD_STILL = "A worker may hang where it reads: restart such a worker, or raise patience where blocks take longer"
 
@@ -189,9 +190,13 @@ class DaskReducer:
         for batch, rows in zip(reads, read, strict=True):
             self._resident.took(batch, rows)
         try:
-            return watch.result(root)
-        finally:
+            told = watch.result(root)
+        except BaseException:
             root.release()
+            raise
+        loop = self._client.loop.asyncio_loop
+        loop.call_soon_threadsafe(loop.call_later, MEANWHILE, root.release)
+        return told
 
     def _graph(
         self, this: _Pass, kernel: Callable[[Rows], Any], sink: Sink | None

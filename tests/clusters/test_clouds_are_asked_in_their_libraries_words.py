@@ -61,7 +61,8 @@ def test_kubernetes_is_described_a_worker_of_the_size_that_is_asked_for():
     assert told == {
         "DASK_DISTRIBUTED__WORKER__MEMORY__TARGET": "False",
         "DASK_DISTRIBUTED__WORKER__MEMORY__SPILL": "False",
-        "DASK_DISTRIBUTED__WORKER__PROFILE__INTERVAL": "100ms",
+        "DASK_DISTRIBUTED__WORKER__PROFILE__INTERVAL": "500ms",
+        "DASK_DISTRIBUTED__WORKER__MEMORY__MONITOR_INTERVAL": "500ms",
         "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "500ms",
         "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "2s",
         "AWS_REGION": "eu",

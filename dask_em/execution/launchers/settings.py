@@ -17,7 +17,8 @@ OF_WORKERS: dict[str, Any] = {
     "distributed.worker.memory.spill": False,
     # Dask looks at itself so often that a worker takes 3% of a core, and the scheduler 4%, when nothing is to be done:
     # a pass of two workers on two cores took 5% longer. The dashboard's pages show the same, a little coarser.
-    "distributed.worker.profile.interval": "100ms",
+    "distributed.worker.profile.interval": "500ms",
+    "distributed.worker.memory.monitor-interval": "500ms",
     "distributed.admin.tick.interval": "500ms",
     "distributed.admin.system-monitor.interval": "2s",
 }
