@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import pairwise
 from typing import Any, Protocol, TypeVar
@@ -24,9 +24,9 @@ __all__ = [
     "merge",
     "require_blocks",
     "staying",
-    "total_of_block",
+    "total_of_blocks",
     "tree",
-    "write_block",
+    "write_blocks",
     "write_whole",
 ]
 
@@ -77,19 +77,18 @@ class Reducer(Protocol):
         ...
 
 
-def total_of_block(kernel: Callable[[Rows], V], reader: Reader, block: Block) -> V:
-    """Return the sum of ``kernel`` over one block, slab after slab."""
-    with closing(reader.slabs(block)) as slabs:
-        value = kernel(next(slabs))
-        for rows in slabs:
-            value = value + kernel(rows)  # type: ignore[operator]  # V has an associative +
-    return value
+def total_of_blocks(kernel: Callable[[Rows], V], reader: Reader, blocks: Sequence[Block]) -> V:
+    """Return the sum of ``kernel`` over some blocks: the sum of each, slab after slab, is added to those before it."""
+    with closing(reader.blocks(blocks)) as each:
+        return add_up(add_up(map(kernel, slabs)) for _, slabs in each)
 
 
-def write_block(kernel: Callable[[Rows], np.ndarray[Any, Any]], reader: Reader, block: Block, sink: Sink) -> Manifest:
-    """Write ``kernel``'s result for one block, slab after slab."""
-    with closing(reader.slabs(block)) as slabs:
-        return sink.write(block, (kernel(rows) for rows in slabs))
+def write_blocks(
+    kernel: Callable[[Rows], np.ndarray[Any, Any]], reader: Reader, blocks: Sequence[Block], sink: Sink
+) -> Manifest:
+    """Write ``kernel``'s result for some blocks, slab after slab."""
+    with closing(reader.blocks(blocks)) as each:
+        return add_up(sink.write(block, map(kernel, slabs)) for block, slabs in each)
 
 
 def write_whole(sink: Sink, gather: Callable[[], Manifest]) -> Manifest:
@@ -195,11 +194,11 @@ class Serial:
     def total(self, kernel: Callable[[Rows], V]) -> V:
         """See :class:`Reducer`."""
         reader, memory = self._reader, self._memory
-        return merge(total_of_block(kernel, reader, memory.block(reader, block)) for block in self.layout.blocks)
+        return merge(total_of_blocks(kernel, reader, [memory.block(reader, block)]) for block in self.layout.blocks)
 
     def write(self, kernel: Callable[[Rows], np.ndarray[Any, Any]], sink: Sink) -> Manifest:
         """See :class:`Reducer`."""
-        blocks = (write_block(kernel, self._reader, block, sink) for block in self.layout.blocks)
+        blocks = (write_blocks(kernel, self._reader, [block], sink) for block in self.layout.blocks)
         return write_whole(sink, lambda: merge(blocks))
 
     def news(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from dask_em.execution.blas import pin_blas_once
 from dask_em.execution.chunks import Chunk
 from dask_em.execution.environment import environment
 from dask_em.execution.memory import keep_freed_memory_once
-from dask_em.reduction import Sink, add_up, total_of_block, write_block
+from dask_em.reduction import Sink, total_of_blocks, write_blocks
 from dask_em.rows import Workspace
 from dask_em.storage.blocks import Block, Reader
 from dask_em.storage.retrying import NOTES, Retrying, told
@@ -145,13 +145,11 @@ class BlockTask:
         blocks = [_block_with_held(block, given) for block in blocks] if given else blocks
         reader = Reader(source, self.slab_rows, _workspace(self.run))
         together = sorted((*blocks, *(kept.blocks if kept is not None else ())), key=lambda block: block.index)
-        value = add_up(self._of_block(kernel, reader, block) for block in together)
+        if self.sink is not None:
+            value = write_blocks(kernel, reader, together, self.sink)
+        else:
+            value = total_of_blocks(kernel, reader, together)
         return Told(value, frozenset({environment()}), notes + reader.retrying.told())
-
-    def _of_block(self, kernel: Any, reader: Reader, block: Block) -> Any:
-        if self.sink is None:
-            return total_of_block(kernel, reader, block)
-        return write_block(kernel, reader, block, self.sink)
 
 
 @dataclass(frozen=True)

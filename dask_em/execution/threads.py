@@ -15,7 +15,7 @@ import numpy as np
 
 from dask_em.errors import InputError
 from dask_em.execution.blas import limit_this_thread
-from dask_em.reduction import Memory, Sink, merge, require_blocks, total_of_block, write_block, write_whole
+from dask_em.reduction import Memory, Sink, merge, require_blocks, total_of_blocks, write_blocks, write_whole
 from dask_em.rows import Rows
 from dask_em.statistics import Manifest
 from dask_em.storage.blocks import Block, Layout, Reader
@@ -65,7 +65,7 @@ class Threads:
         """See :class:`~dask_em.reduction.Reducer`."""
 
         def summarize(reader: Reader, block: Block, kernel: Callable[[Rows], V]) -> V:
-            return total_of_block(kernel, reader, self._memory.block(reader, block))
+            return total_of_blocks(kernel, reader, [self._memory.block(reader, block)])
 
         return merge(self._in_order(summarize, kernel))
 
@@ -73,7 +73,7 @@ class Threads:
         """See :class:`~dask_em.reduction.Reducer`."""
 
         def write(reader: Reader, block: Block, kernel: Callable[[Rows], np.ndarray[Any, Any]]) -> Manifest:
-            return write_block(kernel, reader, block, sink)
+            return write_blocks(kernel, reader, [block], sink)
 
         return write_whole(sink, lambda: merge(self._in_order(write, kernel)))
 

@@ -8,7 +8,8 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -126,12 +127,23 @@ class Reader:
         DataError
             An atom cannot be read, or has not the rows that were planned; the message names the atom, block and rows.
         """
+        with closing(self.blocks([block])) as each:
+            for _, slabs in each:
+                yield from slabs
+
+    def blocks(self, blocks: Sequence[Block]) -> Generator[tuple[Block, Iterator[Rows]]]:
+        """Yield blocks, each with its :meth:`slabs`, all to be taken before the next: that is read ahead meanwhile."""
         self.retrying.stopped.clear()
-        first = block.first
-        with closing(self._joined(block) if block.in_memory else self._ahead(block)) as slabs:
-            for rows in slabs:
-                yield rows.at(first, self.workspace)
-                first += len(rows)
+        with closing(self._ahead([block for block in blocks if not block.in_memory])) as reading:
+            read = groupby(reading, itemgetter(0))
+            for block in blocks:
+                slabs = self._joined(block) if block.in_memory else (rows for _, rows in next(read)[1])
+                yield block, self._placed(slabs, block.first)
+
+    def _placed(self, slabs: Iterator[Rows], first: int) -> Iterator[Rows]:
+        for rows in slabs:
+            yield rows.at(first, self.workspace)
+            first += len(rows)
 
     def keep(self, block: Block) -> Block:
         """Return the block with its rows in memory: read once, and cut into the same slabs ever after."""
@@ -158,15 +170,15 @@ class Reader:
         atom = Atom(n, nbytes, f"block {block.index} of {self.source.name}", kept, divisible=True)
         return Block(block.index, block.first, (Piece(atom, 0, n),))
 
-    def _ahead(self, block: Block) -> Generator[Rows]:
-        """Yield slabs that a thread reads ahead; it has ended when this generator has."""
-        slabs = self._joined(block)
+    def _ahead(self, blocks: Sequence[Block]) -> Generator[tuple[int, Rows]]:
+        """Yield blocks' indices and slabs, which a thread reads ahead; it has ended when this generator has."""
+        slabs = ((block.index, rows) for block in blocks for rows in self._joined(block))
         thread = ThreadPoolExecutor(1, "dask_em-read")
         try:
             coming = deque(thread.submit(next, slabs, None) for _ in range(AHEAD))
-            while (rows := coming.popleft().result()) is not None:
+            while (found := coming.popleft().result()) is not None:
                 coming.append(thread.submit(next, slabs, None))
-                yield rows
+                yield found
         finally:
             self.retrying.stopped.set()
             thread.shutdown(wait=True, cancel_futures=True)

@@ -16,7 +16,7 @@ from dask_em.execution import Threads, open_reducer
 from dask_em.execution.collections import collection_source
 from dask_em.execution.counting import counted
 from dask_em.execution.dask_reducer import DaskReducer
-from dask_em.reduction import Serial, merge, total_of_block
+from dask_em.reduction import Serial, merge, total_of_blocks
 from dask_em.storage import open_source
 from dask_em.storage.blocks import Reader
 from dask_em.storage.source import Source
@@ -39,7 +39,7 @@ def same_everywhere(source: Source, client: Client) -> str:
 
 def test_the_order_of_these_sums_shows_in_their_bits() -> None:
     layout = layout_of(Memory(values_of(0, ROWS)))
-    values = [total_of_block(sums, Reader(layout.source, layout.slab_rows), block) for block in layout.blocks]
+    values = [total_of_blocks(sums, Reader(layout.source, layout.slab_rows), [block]) for block in layout.blocks]
     assert digest(merge(values)) != digest(merge(values[::-1]))
 
 

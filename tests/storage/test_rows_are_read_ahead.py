@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dask_em.errors import DataError
-from dask_em.reduction import Serial, total_of_block
+from dask_em.reduction import Serial, total_of_blocks
 from dask_em.rows import Rows, Schema
 from dask_em.storage import retrying
 from dask_em.storage.blocks import AHEAD, Block, Layout, Piece, Reader
@@ -68,6 +68,26 @@ def test_a_thread_reads_two_slabs_ahead_and_no_more() -> None:
     assert not reading()
 
 
+def test_blocks_that_share_a_task_are_read_ahead_across_their_ends_and_past_those_in_memory() -> None:
+    source = Columns()
+    atoms = source.atoms()
+    blocks = [
+        Block(i, 2 * ROWS * i, (Piece(atoms[2 * i], 0, ROWS), Piece(atoms[2 * i + 1], 0, ROWS))) for i in range(4)
+    ]
+    blocks[1] = Reader(source, ROWS).keep(blocks[1])
+    source.begun.clear()
+    seen, taken = [], 0
+    for block, slabs in Reader(source, ROWS).blocks(blocks):
+        for rows in slabs:
+            seen.append((block.index, rows.first, float(rows.values[0, 0])))
+            taken += block.index != 1
+            ahead = min(taken + AHEAD + (block.index == 1), 6)  # the next block's first slab waits beside them
+            assert settled(source.begun, ahead) == ahead
+    assert seen == [(i // 2, 10 * i, 10.0 * i) for i in range(ATOMS)]
+    assert source.begun == [0, 1, 4, 5, 6, 7]
+    assert not reading()
+
+
 def test_what_is_in_memory_is_read_without_a_thread() -> None:
     source = Columns()
     kept = Reader(source, ROWS).keep(whole(source))
@@ -107,7 +127,7 @@ def test_it_ends_where_the_consumer_fails() -> None:
         raise DataError("row 0 is not finite")
 
     with pytest.raises(DataError, match="row 0") as raised:  # the traceback keeps all frames alive
-        total_of_block(failing, Reader(source, ROWS), whole(source))
+        total_of_blocks(failing, Reader(source, ROWS), [whole(source)])
     assert not reading(), raised
     with pytest.raises(DataError, match="row 0"):
         Serial(Layout(source, (whole(source),), ROWS)).total(failing)
