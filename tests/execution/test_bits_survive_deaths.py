@@ -71,7 +71,7 @@ def frail() -> Iterator[Client]:
 def alive(client: Any) -> dict[int, Any]:
     """Return the workers that the scheduler knows, by their process."""
     known = client.cluster.scheduler.workers
-    nannies = [nanny for nanny in client.cluster.workers.values() if nanny.status is Status.running]
+    nannies = [nanny for nanny in list(client.cluster.workers.values()) if nanny.status is Status.running]
     return {nanny.pid: known[nanny.worker_address] for nanny in nannies if nanny.worker_address in known}
 
 
@@ -129,6 +129,7 @@ def test_sums(kills: int, frail: Any) -> None:
     expected = digest(Serial(layout).total(sums))
     with killing(frail, 0.3) as killer:
         while len(killer.killed) < kills:
+            assert killer.is_alive()
             with DaskReducer(layout, frail) as reducer:
                 for _ in range(3):
                     assert digest(reducer.total(slowly).sums) == expected
@@ -153,6 +154,7 @@ def test_a_whole_fit(tmp_path: Path, frail: Client) -> None:
     expected = fitted(None)
     with killing(frail, 0.3) as killer:
         while len(killer.killed) < 30:
+            assert killer.is_alive()
             assert fitted(frail) == expected
 
 

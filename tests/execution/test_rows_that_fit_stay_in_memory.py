@@ -187,19 +187,26 @@ def frail() -> Iterator[Client]:
 
 @pytest.mark.chaos
 @pytest.mark.clusters
-def test_what_a_dead_worker_held_is_read_again(tmp_path: Path, frail: Client) -> None:
-    layout = layout_of(Logged(Seeded(ATOMS), tmp_path / "log"))
+@pytest.mark.parametrize(("atoms", "blocks", "tasks"), [(ATOMS, BLOCKS, BLOCKS), (64, 64, 22)])
+def test_what_a_dead_worker_held_is_read_again(
+    atoms: int, blocks: int, tasks: int, tmp_path: Path, frail: Client
+) -> None:
+    layout = layout_of(Logged(Seeded(atoms), tmp_path / "log"), blocks)
+    expected = digest(Serial(layout_of(Seeded(atoms), blocks)).total(sums))
     with DaskReducer(layout, frail, keep=ALL) as reducer:
-        assert digest(reducer.total(sums)) == EXPECTED
+        assert digest(reducer.total(sums)) == expected
         address, process = next(iter(frail.run(os.getpid).items()))
-        held = {key: where for key, where in frail.who_has().items() if "read-" in str(key)}
-        lost = sum(list(where) == [address] for where in held.values())
-        assert 0 < lost < BLOCKS
+        held = {key: list(where) for key, where in frail.who_has().items() if "read-" in str(key)}
+        starts = sorted(key[1] for key in held)
+        size = dict(zip(starts, np.diff([*starts, blocks]), strict=True))
+        lost = sum(size[key[1]] for key, where in held.items() if where == [address])
+        assert 0 < lost < blocks
         os.kill(process, signal.SIGKILL)
-        assert digest(reducer.total(sums)) == EXPECTED
-        assert sorted(loads(tmp_path / "log").values()) == [1] * (22 - 2 * lost) + [2] * (2 * lost)
-        assert digest(reducer.total(partial(kills_once, tmp_path / "killed"))) == EXPECTED
+        assert digest(reducer.total(sums)) == expected
+        each = atoms // blocks
+        assert sorted(loads(tmp_path / "log").values()) == [1] * (atoms - each * lost) + [2] * (each * lost)
+        assert digest(reducer.total(partial(kills_once, tmp_path / "killed"))) == expected
         assert (tmp_path / "killed").exists()
-        assert digest(reducer.total(sums)) == EXPECTED
-        assert on_cluster(frail, reducer, BLOCKS) == ["read"] * BLOCKS
+        assert digest(reducer.total(sums)) == expected
+        assert on_cluster(frail, reducer, tasks) == ["read"] * tasks
     assert on_cluster(frail, reducer) == []
