@@ -34,14 +34,15 @@ def test_processes_of_ours_look_at_themselves_seldom(client: Client) -> None:
         return {name: server.periodic_callbacks[name].callback_time for name in ("monitor", "tick")}
 
     def of_worker(dask_worker: Any) -> dict[str, float]:
-        return {**milliseconds(dask_worker), "profile": dask_worker.periodic_callbacks["profile"].callback_time}
+        callbacks = dask_worker.periodic_callbacks
+        return {name: callbacks[name].callback_time for name in ("monitor", "tick", "profile", "memory_monitor")}
 
     def of_scheduler(dask_scheduler: Any) -> dict[str, float]:
         return milliseconds(dask_scheduler)
 
     seldom = {"monitor": 2000, "tick": 500}
     assert client.run_on_scheduler(of_scheduler) == seldom
-    assert list(client.run(of_worker).values()) == [{**seldom, "profile": 100}] * 2
+    assert list(client.run(of_worker).values()) == [{**seldom, "profile": 500, "memory_monitor": 500}] * 2
 
 
 def test_a_scheduler_that_runs_is_reached_by_address(client: Client) -> None:
