@@ -111,13 +111,14 @@ def tasks_of_pass(reducer: DaskReducer, client: Client) -> int:
     """Return how many tasks finish in a pass."""
     kernel = partial(summarize, prepared(), reducer.layout.tile_rows)
     reducer.total(kernel)  # what is read once
-    before = client.run_on_scheduler(finished)
+    began = time.time()
     reducer.total(kernel)
-    return int(client.run_on_scheduler(finished) - before)
+    return int(client.run_on_scheduler(finished, since=began))
 
 
-def finished(dask_scheduler: Any) -> int:
-    return sum(new == "memory" for _, _, new, *_ in dask_scheduler.transition_log)
+def finished(dask_scheduler: Any, since: float) -> int:
+    """Count tasks in the log, which holds the last thousand transitions."""
+    return sum(new == "memory" and at >= since for _, _, new, *_, at in dask_scheduler.transition_log)
 
 
 def _idle(scheduler: psutil.Process) -> float:

@@ -6,9 +6,9 @@ the next. Nodes of the tree are added up in the same order wherever that is done
 
 from __future__ import annotations
 
-from itertools import chain
+from collections.abc import Iterable
 
-from dask_em.execution.tasks import held_by
+from dask_em.execution.tasks import held_by_blocks
 from dask_em.reduction import ARITY, tree
 from dask_em.storage.blocks import Block, Layout
 
@@ -18,9 +18,9 @@ BATCH_BYTES = 256 * 2**20  # decoded: no more is lost with a worker, and waited 
 LOOSE = 4  # blocks for each thread, at least, that are left alone: they even out what workers differ in
 
 
-def single(layout: Layout) -> list[range]:
+def single(indices: Iterable[int]) -> list[range]:
     """Return a batch for each block."""
-    return [range(block.index, block.index + 1) for block in layout.blocks]
+    return [range(index, index + 1) for index in indices]
 
 
 def batches(layout: Layout, threads: int) -> list[range]:
@@ -29,17 +29,14 @@ def batches(layout: Layout, threads: int) -> list[range]:
     Blocks that are large, or whose rows lie in memory already, here or on a worker, have tasks of their own.
     """
     blocks, threads = layout.blocks, max(1, threads)
-    lowest = next(iter(tree(len(blocks))), [])
+    lowest = tree(len(blocks))[0] if len(blocks) > 1 else [range(len(blocks))]
     nodes = [node for node in lowest if _may(blocks[node.start : node.stop])]
     most = min(len(nodes), max(0, len(blocks) - LOOSE * threads) // ARITY)
-    whole = nodes[: most // threads * threads]
-    together = set(chain.from_iterable(whole))
-    alone = [one for one in single(layout) if one.start not in together]
-    return sorted([*whole, *alone], key=lambda batch: batch.start)
+    whole = set(nodes[: most // threads * threads])
+    return [batch for node in lowest for batch in ([node] if node in whole else single(node))]
 
 
 def _may(blocks: tuple[Block, ...]) -> bool:
-    pieces = [piece for block in blocks for piece in block.pieces]
-    if any(block.in_memory for block in blocks) or held_by([piece.atom for piece in pieces]):
+    if any(block.in_memory for block in blocks) or held_by_blocks(blocks):
         return False
-    return sum(piece.nbytes for piece in pieces) <= BATCH_BYTES
+    return sum(piece.nbytes for block in blocks for piece in block.pieces) <= BATCH_BYTES

@@ -194,8 +194,7 @@ class DaskReducer:
         except BaseException:
             root.release()
             raise
-        loop = self._client.loop.asyncio_loop
-        loop.call_soon_threadsafe(loop.call_later, MEANWHILE, root.release)
+        self._client.loop.add_callback(self._client.loop.call_later, MEANWHILE, root.release)
         return told
 
     def _graph(
@@ -212,8 +211,8 @@ class DaskReducer:
             graph[kernel_argument] = (keep, parcel(kernel))
         reads: dict[range, Hashable] = {}
         for argument in arguments:
-            if argument.reads:
-                graph.update(argument.reads)
+            if argument.read is not None:
+                graph[argument.kept] = argument.read
                 reads[argument.batch] = argument.kept
             graph[this.block(argument.batch.start)] = self._task(argument, kernel_argument, sink)
         return graph, reads, self._sum(graph, this, {argument.batch for argument in arguments})
@@ -267,5 +266,5 @@ class DaskReducer:
             return merge(values)
 
     def _task(self, argument: Argument, kernel: Any, sink: Sink | None) -> tuple[Any, ...]:
-        work = BlockTask(self._run, self.layout.slab_rows, tuple(argument.held), sink, bool(argument.reads))
+        work = BlockTask(self._run, self.layout.slab_rows, tuple(argument.held), sink, argument.read is not None)
         return work, kernel, argument.source, argument.blocks, argument.kept, *argument.held.values()

@@ -5,10 +5,9 @@ All of it is made by tasks, so that the scheduler has it made again where a work
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -16,9 +15,18 @@ from dask.utils import parse_bytes
 from distributed import Client, Future
 
 from dask_em.execution.batches import batches, single
-from dask_em.execution.tasks import KeepTask, Parcel, held_by, keep, large_graphs, parcel, small_parcel, without_held
+from dask_em.execution.tasks import (
+    KeepTask,
+    Parcel,
+    bare_blocks,
+    held_by_blocks,
+    keep,
+    large_graphs,
+    parcel,
+    small_parcel,
+)
 from dask_em.reduction import staying
-from dask_em.storage.blocks import Block, Layout, Piece
+from dask_em.storage.blocks import Block, Layout
 
 __all__ = [
     "LEAST_MEMORY",
@@ -49,7 +57,7 @@ class Argument:
     blocks: Parcel | Future[Any]  # those that the task reads, or that lie in memory
     held: dict[Hashable, Future[Any]]  # of the user's own, already on the cluster
     kept: Future[Any] | Hashable | None = None  # the others, whose rows stay, or the key of a task that reads them
-    reads: dict[Hashable, Any] = field(default_factory=dict)  # that task, to be run in the same graph
+    read: tuple[Any, ...] | None = None  # that task, to be run in the same graph
 
 
 def fewer_than_cliff(tasks: int, client: Any) -> bool:
@@ -61,9 +69,9 @@ def fewer_than_cliff(tasks: int, client: Any) -> bool:
 def whole_arguments(layout: Layout) -> Iterator[Argument]:
     """Yield what each block's task is called with where it needs nothing that a worker holds, but the user's own."""
     source = parcel(layout.source)
-    for batch in single(layout):
+    for batch in single(range(len(layout.blocks))):
         blocks = layout.blocks[batch.start : batch.stop]
-        yield Argument(batch, source, parcel(_bare(blocks)), _held_by(blocks))
+        yield Argument(batch, source, parcel(bare_blocks(blocks)), held_by_blocks(blocks))
 
 
 def memory_of_thread(client: Any) -> float | None:
@@ -105,8 +113,7 @@ class Resident:
         self._nbytes = nbytes
         self._kept: dict[Hashable, Future[Any]] = {}
         self._rows: dict[Indices, Future[Any]] = {}  # of blocks read from storage
-        self._staying: frozenset[int] = frozenset()
-        self._batches: list[range] = []
+        self._batches: dict[range, Indices] = {}  # those of its blocks that stay
         self._threads = 1  # the most so far: rows that stay in batches are not read again for a worker's death
         self._rounds = count()  # of reading: new keys, since the client knows what became of the old ones
         self._looked = float("-inf")
@@ -121,20 +128,19 @@ class Resident:
         """
         sources, round_ = self._sources(attempt), next(self._rounds)
         self._choose(attempt)
-        for batch in self._batches:
-            source, stay = sources[batch.start % len(sources)], self._stay(batch)
+        for batch, stay in self._batches.items():
+            source, read = sources[batch.start % len(sources)], None
             kept: Any = self._rows.get(stay)
-            reads: dict[Hashable, Any] = {}
             if kept is None and stay and again:
                 kept = (f"read-{self._run}-{round_}", batch.start)
-                reads = {kept: (KeepTask(self._layout.slab_rows), source, self._sent(stay, attempt))}
+                read = (KeepTask(self._layout.slab_rows), source, self._sent(stay, attempt))
             rest = tuple(index for index in batch if kept is None or index not in stay)
-            held = _held_by([self._layout.blocks[index] for index in rest])
-            yield Argument(batch, source, self._sent(rest, attempt), held, kept, reads)
+            held = held_by_blocks(self._layout.blocks[index] for index in rest)
+            yield Argument(batch, source, self._sent(rest, attempt), held, kept, read)
 
     def took(self, batch: range, rows: Future[Any]) -> None:
         """Keep the rows that a task of a pass has read; what was sent to read them is known to the scheduler alone."""
-        stay = self._stay(batch)
+        stay = self._batches[batch]
         self._rows[stay] = rows
         sent = self._kept.pop(("load", stay), None)
         if sent is not None:
@@ -147,23 +153,21 @@ class Resident:
         self._kept.clear()
         self._rows.clear()
 
-    def _stay(self, batch: range) -> Indices:
-        return tuple(index for index in batch if index in self._staying)
-
     def _choose(self, attempt: int) -> None:
         """Choose the batches and the blocks that stay, and give back those that no longer do."""
         if attempt > 1:
-            self._staying, self._looked = frozenset(), float("-inf")
-            self._batches = single(self._layout)
+            self._batches = dict.fromkeys(single(range(len(self._layout.blocks))), ())
+            self._looked = float("-inf")
         elif time.monotonic() - self._looked > LOOK_AGAIN:
             workers = _workers(self._client)
             allowed = self._memory(workers) if self._nbytes is None else self._nbytes
-            self._staying = staying(self._layout, allowed, lambda block: not _held_by([block]))
+            stay = staying(self._layout, allowed, lambda block: not held_by_blocks([block]))
             self._threads = max(self._threads, sum(worker["nthreads"] for worker in workers))
-            self._batches = batches(self._layout, self._threads)
+            cut = batches(self._layout, self._threads)
+            self._batches = {batch: tuple(index for index in batch if index in stay) for batch in cut}
             self._looked = time.monotonic()
-        stay = {self._stay(batch) for batch in self._batches}
-        for gone in [each for each, future in self._rows.items() if each not in stay or future.status in _GONE]:
+        wanted = set(self._batches.values())
+        for gone in [each for each, future in self._rows.items() if each not in wanted or future.status in _GONE]:
             self._rows.pop(gone).release()  # type: ignore[no-untyped-call]  # distributed's own
 
     def _memory(self, workers: list[dict[str, Any]]) -> float:
@@ -190,7 +194,7 @@ class Resident:
         return self._keep("load", indices, self._bare(indices), attempt) if packed is None else packed
 
     def _bare(self, indices: Indices) -> tuple[Block, ...]:
-        return _bare([self._layout.blocks[index] for index in indices])
+        return bare_blocks(self._layout.blocks[index] for index in indices)
 
     def _keep(self, prefix: str, number: Hashable, value: Any, attempt: int) -> Future[Any]:
         future = self._kept.get((prefix, number))
@@ -200,17 +204,3 @@ class Resident:
                 future = self._client.submit(keep, value, key=key, pure=False)
                 self._kept[prefix, number] = future
         return future
-
-
-def _bare(blocks: Sequence[Block]) -> tuple[Block, ...]:
-    return tuple(
-        dataclasses.replace(block, pieces=tuple(_bare_piece(piece) for piece in block.pieces)) for block in blocks
-    )
-
-
-def _bare_piece(piece: Piece) -> Piece:
-    return dataclasses.replace(piece, atom=without_held(piece.atom))
-
-
-def _held_by(blocks: Sequence[Block]) -> dict[Hashable, Future[Any]]:
-    return held_by([piece.atom for block in blocks for piece in block.pieces])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,9 @@ __all__ = [
     "Kept",
     "Parcel",
     "Told",
+    "bare_blocks",
     "held_by",
+    "held_by_blocks",
     "keep",
     "large_graphs",
     "opened",
@@ -142,7 +144,8 @@ class BlockTask:
         notes = kept.notes if kept is not None and self.fresh else ()
         pin_blas_once()  # after unpickling: only libraries that are loaded can be limited
         given = dict(zip(self.held, values, strict=True))
-        blocks = [_block_with_held(block, given) for block in blocks] if given else blocks
+        if given:
+            blocks = [_each_atom(block, lambda atom: with_held(atom, given)) for block in blocks]
         reader = Reader(source, self.slab_rows, _workspace(self.run))
         together = sorted((*blocks, *(kept.blocks if kept is not None else ())), key=lambda block: block.index)
         if self.sink is not None:
@@ -201,6 +204,11 @@ def held_by(atoms: Sequence[Atom]) -> dict[Hashable, Any]:
     return held
 
 
+def held_by_blocks(blocks: Iterable[Block]) -> dict[Hashable, Any]:
+    """Return what blocks need of what lies on the cluster already: futures by key."""
+    return held_by([piece.atom for block in blocks for piece in block.pieces])
+
+
 def without_held(atom: Atom) -> Atom:
     """Return an atom that says which keys it needs on the cluster, without their futures."""
     changed: Atom = _each_chunk(atom, Chunk.without)
@@ -226,8 +234,13 @@ def _each_chunk(where: Any, change: Callable[[Chunk], Chunk]) -> Any:
     return where
 
 
-def _block_with_held(block: Block, values: dict[Hashable, Any]) -> Block:
-    pieces = tuple(dataclasses.replace(piece, atom=with_held(piece.atom, values)) for piece in block.pieces)
+def bare_blocks(blocks: Iterable[Block]) -> tuple[Block, ...]:
+    """Return blocks that say which keys they need on the cluster, without their futures."""
+    return tuple(_each_atom(block, without_held) for block in blocks)
+
+
+def _each_atom(block: Block, change: Callable[[Atom], Atom]) -> Block:
+    pieces = tuple(dataclasses.replace(piece, atom=change(piece.atom)) for piece in block.pieces)
     return dataclasses.replace(block, pieces=pieces)
 
 
@@ -249,7 +262,7 @@ def _workspace(run: str) -> Workspace:
 
 @sizeof.register(Kept)  # type: ignore[no-untyped-call, untyped-decorator]  # dask's own
 def _size_of_kept(kept: Kept) -> int:
-    """Tell the worker's memory manager what a block holds whose rows stay."""
+    """Tell the worker's memory manager what blocks hold whose rows stay."""
     return sum(piece.atom.nbytes for block in kept.blocks for piece in block.pieces)
 
 

@@ -187,3 +187,13 @@ def layout_of(source: Source, blocks: int = 11, slab_rows: int = 32, atoms: Sequ
         if pieces:
             made.append(Block(len(made), start, pieces))
     return Layout(source, tuple(made), slab_rows)
+
+
+def transitions(dask_scheduler: Any, run: str) -> dict[str, int]:
+    """Return how many tasks of each prefix a run has ever had finished in the memory of a worker."""
+    seen: dict[str, int] = {}
+    for key, _, new, *_ in dask_scheduler.transition_log:
+        if isinstance(key, tuple) and run in str(key[0]) and new == "memory":
+            prefix = key[0].partition("-")[0]
+            seen[prefix] = seen.get(prefix, 0) + 1
+    return seen

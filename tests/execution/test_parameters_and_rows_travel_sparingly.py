@@ -15,19 +15,9 @@ from dask_em.execution.tasks import Graph
 from dask_em.reduction import Serial
 from dask_em.storage import open_source
 from dask_em.storage.source import Source
-from tests.execution.cases import Memory, Seeded, layout_of, sums, sums_with, values_of, workers
+from tests.execution.cases import Memory, Seeded, layout_of, sums, sums_with, transitions, values_of, workers
 
 LARGE = np.arange(40_000.0)  # 320 kB
-
-
-def transitions(dask_scheduler: Any, run: str) -> dict[str, int]:
-    """Return how many tasks of each prefix a run has ever had finished in the memory of a worker."""
-    seen: dict[str, int] = {}
-    for key, _, new, *_ in dask_scheduler.transition_log:
-        if isinstance(key, tuple) and run in str(key[0]) and new == "memory":
-            prefix = key[0].partition("-")[0]
-            seen[prefix] = seen.get(prefix, 0) + 1
-    return seen
 
 
 @pytest.mark.parametrize("blocks", [2, 4, 5, 24])
