@@ -1,7 +1,8 @@
 """Register blocks of the E-step, as numba intrinsics: rows enter, log-densities leave.
 
 Arrays are flat; offsets and strides count elements, and nothing is checked. ``x`` is of the type computed in, what sums
-go to is float64. A block is 6 vectors of rows by 4 coordinates or components: 24 sums in 32 registers.
+go to is float64. A block of rows is taken in parts of a few vectors of rows by 4 coordinates or components: 24 sums in
+32 registers, or 12 in 16.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import numba
 from llvmlite import ir
 from numba.extending import intrinsic
 
-from dask_em.kernel.layout import GROUP, LANES, VECTORS
-from dask_em.kernel.simd import Emitter, emitted
+from dask_em.kernel.layout import BYTES, GROUP, LANES
+from dask_em.kernel.simd import TALL, Emitter, emitted
 
 __all__ = ["distances", "entered", "mapped", "softmax", "turned", "whitened"]
 
@@ -52,33 +53,44 @@ def entered(_: Any, x: Any, width: Any, values: Any, at: Any, rows: Any, d: Any,
 
 @intrinsic
 def turned(_: Any, x: Any, width: Any, first: Any, j: Any, out: Any) -> Any:
-    """Transpose a vector of columns of a block of rows: out (width, rows)."""
+    """Transpose a vector of columns, of 64 bytes, of a block of rows: out (width, rows)."""
 
     def write(e: Emitter) -> None:
         rows, target = e.pointer(0), e.pointer(4)
         width_, first_, j_ = (e.arguments[i] for i in (1, 2, 3))
-        for v in range(VECTORS):
-            places = (e.at(e.times(e.at(first_, v * e.lanes, i), width_), j_) for i in range(e.lanes))
-            for i, vector in enumerate(e.transposed([e.load(rows, place) for place in places])):
-                e.store(target, e.at(e.times(e.at(j_, i), VECTORS * e.lanes), v * e.lanes), vector)
+
+        def square(n: Any) -> None:
+            down = e.times(n, e.lanes)
+            for right in range(0, e.unit, e.lanes):
+                places = (e.at(e.times(e.at(first_, down, i), width_), j_, right) for i in range(e.lanes))
+                for i, vector in enumerate(e.transposed([e.load(rows, place) for place in places])):
+                    e.store(target, e.at(e.times(e.at(j_, right, i), e.rows), down), vector)
+
+        e.each(e.rows // e.lanes, square)
 
     return emitted((x, INT, INT, INT, out), write)
 
 
-def _mapped(e: Emitter, block: Any, pointers: tuple[Any, Any, Any], mean_at: Any, factor_at: Any) -> list[Any]:
-    """Return z_i = Σ_{j≤i} u_ji (x_j − μ_j), for 4 coordinates i of a block of rows."""
+def _parts(e: Emitter, write: Any) -> None:
+    """Write what is done with each part of a block of rows; it is given where the part begins."""
+    e.each(e.rows // (TALL * e.lanes), lambda part: write(e.times(part, TALL * e.lanes)))
+
+
+def _mapped(e: Emitter, block: Any, pointers: tuple[Any, Any, Any], mean_at: Any, factor_at: Any, part: Any) -> list[Any]:
+    """Return z_i = Σ_{j≤i} u_ji (x_j − μ_j), for 4 coordinates i of a part of a block of rows."""
     b, (rows, mu, u) = e.builder, pointers
     begin = e.at(factor_at, e.times(e.times(block, e.at(block, 1)), GROUP * GROUP // 2))
 
     def step(j: Any, z: list[Any]) -> list[Any]:
         mean = e.spread_at(mu, e.at(mean_at, j))
-        y = [b.fsub(e.load(rows, e.at(e.times(j, VECTORS * e.lanes), e.lanes * v)), mean) for v in range(VECTORS)]
+        here = e.at(e.times(j, e.rows), part)
+        y = [b.fsub(e.load(rows, e.at(here, e.lanes * v)), mean) for v in range(TALL)]
         row = e.at(begin, e.times(j, GROUP))
         e.prefetch(u, e.at(row, AHEAD))
         weights = [e.spread_at(u, e.at(row, i)) for i in range(GROUP)]
-        return [e.fused(weights[i], y[v], z[i * VECTORS + v]) for i in range(GROUP) for v in range(VECTORS)]
+        return [e.fused(weights[i], y[v], z[i * TALL + v]) for i in range(GROUP) for v in range(TALL)]
 
-    return e.loop(e.times(e.at(block, 1), GROUP), e.zeros(rows, GROUP * VECTORS), step)
+    return e.loop(e.times(e.at(block, 1), GROUP), e.zeros(rows, GROUP * TALL), step)
 
 
 @intrinsic
@@ -94,15 +106,18 @@ def whitened(
         pointers, target = (e.pointer(0), e.pointer(1), e.pointer(3)), e.pointer(7)
         so_, fo_, padded_, constant_, oo_ = (e.arguments[i] for i in (2, 4, 5, 6, 8))
 
-        def four(block: Any, sums: list[Any]) -> list[Any]:
-            z = _mapped(e, block, pointers, so_, fo_)
-            for i in range(GROUP):
-                sums = [e.fused(z[i * VECTORS + v], z[i * VECTORS + v], sums[v]) for v in range(VECTORS)]
-            return sums
+        def rows(part: Any) -> None:
+            def four(block: Any, sums: list[Any]) -> list[Any]:
+                z = _mapped(e, block, pointers, so_, fo_, part)
+                for i in range(GROUP):
+                    sums = [e.fused(z[i * TALL + v], z[i * TALL + v], sums[v]) for v in range(TALL)]
+                return sums
 
-        for v, total in enumerate(e.loop(e.builder.lshr(padded_, INT64(2)), e.zeros(pointers[0], VECTORS), four)):
-            half = e.builder.fmul(total, e.constant(total, -0.5))
-            e.store_sum(target, e.at(oo_, e.lanes * v), half, constant_)
+            for v, total in enumerate(e.loop(e.builder.lshr(padded_, INT64(2)), e.zeros(pointers[0], TALL), four)):
+                half = e.builder.fmul(total, e.constant(total, -0.5))
+                e.store_sum(target, e.at(oo_, part, e.lanes * v), half, constant_)
+
+        _parts(e, rows)
 
     return emitted((x, shift, INT, factor, INT, INT, numba.types.float64, out, INT), write)
 
@@ -114,13 +129,16 @@ def mapped(_: Any, x: Any, zeros: Any, factor: Any, padded: Any, out: Any) -> An
     def write(e: Emitter) -> None:
         pointers, target = (e.pointer(0), e.pointer(1), e.pointer(2)), e.pointer(4)
 
-        def four(block: Any, sums: list[Any]) -> list[Any]:
-            begin = e.times(block, GROUP * VECTORS * e.lanes)
-            for i, vector in enumerate(_mapped(e, block, pointers, INT64(0), INT64(0))):
-                e.store(target, e.at(begin, i * e.lanes), vector)
-            return sums
+        def rows(part: Any) -> None:
+            def four(block: Any, sums: list[Any]) -> list[Any]:
+                begin = e.at(e.times(block, GROUP * e.rows), part)
+                for i, vector in enumerate(_mapped(e, block, pointers, INT64(0), INT64(0), part)):
+                    e.store(target, e.at(begin, i // TALL * e.rows + i % TALL * e.lanes), vector)
+                return sums
 
-        e.loop(e.builder.lshr(e.arguments[3], INT64(2)), [], four)
+            e.loop(e.builder.lshr(e.arguments[3], INT64(2)), [], four)
+
+        _parts(e, rows)
 
     return emitted((x, zeros, factor, INT, out), write)
 
@@ -139,26 +157,30 @@ def _distances(scaled_columns: bool) -> Any:
             rows, mu, s, target = (e.pointer(i) for i in (0, 1, 3, 6))
             so_, co_, count_, oo_, stride_ = (e.arguments[i] for i in (2, 4, 5, 7, 8))
 
-            def step(j: Any, sums: list[Any]) -> list[Any]:
-                values = [e.load(rows, e.at(e.times(j, VECTORS * e.lanes), e.lanes * v)) for v in range(VECTORS)]
-                new = []
-                for k in range(GROUP):
-                    mean = e.spread_at(mu, e.at(so_, e.times(j, GROUP), k))
-                    weight = e.spread_at(s, e.at(co_, e.times(j, GROUP), k)) if scaled_columns else None
-                    for v in range(VECTORS):
-                        y = e.builder.fsub(values[v], mean)
-                        weighted = y if weight is None else e.builder.fmul(y, weight)
-                        new.append(e.fused(weighted, y, sums[k * VECTORS + v]))
-                return new
+            def part(begin: Any) -> None:
+                def step(j: Any, sums: list[Any]) -> list[Any]:
+                    here = e.at(e.times(j, e.rows), begin)
+                    values = [e.load(rows, e.at(here, e.lanes * v)) for v in range(TALL)]
+                    new = []
+                    for k in range(GROUP):
+                        mean = e.spread_at(mu, e.at(so_, e.times(j, GROUP), k))
+                        weight = e.spread_at(s, e.at(co_, e.times(j, GROUP), k)) if scaled_columns else None
+                        for v in range(TALL):
+                            y = e.builder.fsub(values[v], mean)
+                            weighted = y if weight is None else e.builder.fmul(y, weight)
+                            new.append(e.fused(weighted, y, sums[k * TALL + v]))
+                    return new
 
-            sums = e.loop(count_, e.zeros(rows, GROUP * VECTORS), step)
-            for k in range(GROUP):
-                factor = e.constant(sums[0], -0.5)
-                if not scaled_columns:
-                    factor = e.builder.fmul(factor, e.spread_at(s, e.at(co_, k)))
-                place = e.at(oo_, e.times(stride_, k))
-                for v in range(VECTORS):
-                    e.accumulate(target, e.at(place, e.lanes * v), e.builder.fmul(sums[k * VECTORS + v], factor))
+                sums = e.loop(count_, e.zeros(rows, GROUP * TALL), step)
+                for k in range(GROUP):
+                    factor = e.constant(sums[0], -0.5)
+                    if not scaled_columns:
+                        factor = e.builder.fmul(factor, e.spread_at(s, e.at(co_, k)))
+                    place = e.at(oo_, e.times(stride_, k), begin)
+                    for v in range(TALL):
+                        e.accumulate(target, e.at(place, e.lanes * v), e.builder.fmul(sums[k * TALL + v], factor))
+
+            _parts(e, part)
 
         return emitted((x, shift, INT, scale, INT, INT, out, INT, INT), write)
 
@@ -219,4 +241,4 @@ def softmax(
             e.store(e.pointer(6), at, b.fadd(most, e.log(total)))
         return busy
 
-    return emitted((joint, INT, INT, INT, weight, scale, density, INT), write, INT)
+    return emitted((joint, INT, INT, INT, weight, scale, density, INT), write, INT, BYTES)

@@ -9,6 +9,7 @@ import numba
 from dask_em.kernel import moments, tile_moments
 from dask_em.kernel.layout import BYTES, CHUNK, GROUP, LANES, SHARED, TRIANGULAR, VECTORS
 from dask_em.kernel.moments import dot, roots, shares
+from dask_em.kernel.simd import HIGH, NATIVE, REGISTERS
 
 __all__ = ["gather", "gather_all", "gather_narrow", "write_sums"]
 
@@ -17,6 +18,7 @@ outer1, outer2, outer3 = (moments.outer[width] for width in (1, 2, 3))
 moments1, moments2, moments4 = (moments.moments[width] for width in (1, 2, 4))
 dense1, dense2, dense3 = (tile_moments.dense[width] for width in (1, 2, 3))
 narrow_products, narrow_squares = tile_moments.narrow[True], tile_moments.narrow[False]
+ROOMY = REGISTERS >= 32  # for the sums of 4 components and several vectors of columns
 inner = numba.njit(nogil=True)  # cached with the function that calls it
 
 
@@ -45,7 +47,7 @@ def _scale(
     x: Any, width: int, index: Any, root: Any, at: int, count: int, means: Any, of: int, z: Any, first: Any
 ) -> None:
     """Write √r (x − μ) of the listed rows, and add Σ r (x − μ)."""
-    lanes = BYTES // x.itemsize
+    lanes = NATIVE // x.itemsize
     j = 0
     while j < width:
         left = (width - j) // lanes
@@ -63,8 +65,8 @@ def _scale(
 @inner
 def _square(z: Any, width: int, count: int, out: Any, at: int) -> None:
     """Add Σ z zᵀ, the upper triangle of blocks."""
-    lanes = BYTES // z.itemsize
-    for i in range(0, width, 8):
+    lanes = NATIVE // z.itemsize
+    for i in range(0, width, HIGH):
         j = i // lanes * lanes
         while j < width:
             left = (width - j) // lanes
@@ -92,7 +94,7 @@ def _listed(kind: int, x: Any, n: int, width: int, listed: Any, z: Any, sums: An
             _scale(x, width, index, root, at, count, means, i, z, first)
             _square(z, width, count, second, place)
         return
-    lanes, j, n = BYTES // x.itemsize, 0, -(-n // 4) * 4
+    lanes, j, n = NATIVE // x.itemsize, 0, -(-n // 4) * 4
     while j < width:
         left = (width - j) // lanes
         if left >= 4:
@@ -144,7 +146,7 @@ def gather_all(kind: int, x: Any, n: int, shape: Any, space: Any, means: Any, su
     k, _, _, width = shape
     joint, scale = space[:2]
     counts, first, second = sums
-    stride, lanes = len(scale), BYTES // x.itemsize
+    stride, lanes = len(scale), NATIVE // x.itemsize
     for i in range(k):
         row = joint[i * stride : i * stride + n]
         counts[i] += dot(row, scale, n)
@@ -154,10 +156,10 @@ def gather_all(kind: int, x: Any, n: int, shape: Any, space: Any, means: Any, su
         j = 0
         while j < width:
             left = (width - j) // lanes
-            if left == 3 or left > 4:
+            if ROOMY and (left == 3 or left > 4):
                 dense3(x, width, joint, i * stride, stride, n, means, i * width + j, j, first, second)
                 j += 3 * lanes
-            elif left > 1:
+            elif ROOMY and left > 1:
                 dense2(x, width, joint, i * stride, stride, n, means, i * width + j, j, first, second)
                 j += 2 * lanes
             else:

@@ -12,8 +12,8 @@ import numba
 from llvmlite import ir
 from numba.extending import intrinsic
 
-from dask_em.kernel.layout import LANES
-from dask_em.kernel.simd import Emitter, emitted
+from dask_em.kernel.layout import BYTES, LANES
+from dask_em.kernel.simd import HIGH, Emitter, emitted
 
 __all__ = ["dot", "moments", "outer", "roots", "scaled", "shares"]
 
@@ -35,7 +35,7 @@ def shares(_: Any, joint: Any, at: Any, scale: Any, i: Any, weight: Any, index: 
         e.store(e.pointer(5), place_, b.add(numbers, e.spread(i_)))
         return b.zext(b.bitcast(b.fcmp_ordered(">", r, e.constant(r, 0.0)), ir.IntType(LANES)), INT64)
 
-    return emitted((joint, INT, scale, INT, weight, index, INT), write, INT)
+    return emitted((joint, INT, scale, INT, weight, index, INT), write, INT, BYTES)
 
 
 @intrinsic
@@ -54,7 +54,7 @@ def roots(_: Any, weight: Any, count: Any, root: Any, squared: Any) -> Any:
 
         return e.total(e.loop(b.lshr(e.arguments[1], INT64(3)), e.zeros(source, 1), step)[0])
 
-    return emitted((weight, INT, root, numba.types.boolean), write, numba.types.float64)
+    return emitted((weight, INT, root, numba.types.boolean), write, numba.types.float64, BYTES)
 
 
 @intrinsic
@@ -70,7 +70,7 @@ def dot(_: Any, a: Any, b: Any, count: Any) -> Any:
 
         return e.total(e.loop(e.builder.lshr(e.arguments[2], INT64(3)), e.zeros(one, 1), step)[0])
 
-    return emitted((a, b, INT), write, numba.types.float64)
+    return emitted((a, b, INT), write, numba.types.float64, BYTES)
 
 
 def _scaled(width: int) -> Any:
@@ -128,7 +128,7 @@ scaled = {width: _scaled(width) for width in (1, 2, 4)}
 def _outer(width: int) -> Any:
     @intrinsic
     def block(_: Any, z: Any, zs: Any, count: Any, i0: Any, j0: Any, out: Any, oo: Any, os: Any) -> Any:
-        """Add Σ_a z_ai z_aj to ``out``, for 8 columns i and some vectors of columns j."""
+        """Add Σ_a z_ai z_aj to ``out``, for some columns i and some vectors of columns j."""
 
         def write(e: Emitter) -> None:
             rows, target = e.pointer(0), e.pointer(5)
@@ -138,13 +138,13 @@ def _outer(width: int) -> Any:
                 row = e.times(a, zs_)
                 right = [e.load(rows, e.at(row, j_, e.lanes * v)) for v in range(width)]
                 new = []
-                for i in range(8):
+                for i in range(HIGH):
                     left = e.spread_at(rows, e.at(row, i_, i))
                     new += [e.fused(left, right[v], sums[i * width + v]) for v in range(width)]
                 return new
 
-            sums = e.loop(count_, e.zeros(rows, 8 * width), step)
-            for i in range(8):
+            sums = e.loop(count_, e.zeros(rows, HIGH * width), step)
+            for i in range(HIGH):
                 place = e.at(oo_, e.times(os_, i))
                 for v in range(width):
                     e.accumulate(target, e.at(place, e.lanes * v), sums[i * width + v])

@@ -1,23 +1,25 @@
 """Vector instructions for the compiled kernel, written in LLVM's language for whichever CPU compiles them.
 
 numba's own vectoriser keeps no block of sums in registers; a loop of :meth:`Emitter.loop` does, as the innermost loop
-of a matrix product must. Vectors have 64 bytes, 8 float64 or 16 float32; LLVM splits them where the CPU's are shorter.
+of a matrix product must. Blocks are as large as the registers of the CPU that numba compiles for: sums that did not fit
+would be written to memory and read again in each step (7 x slower where blocks for AVX-512 were split for AVX2).
 Sums run in the order of the loop, without reassociation: the same bits on the same kind of CPU.
 """
 
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
 from llvmlite import ir
-from numba.core import cgutils
+from numba.core import cgutils, codegen, config
 
-from dask_em.kernel.layout import BYTES, LANES
+from dask_em.kernel.layout import BYTES, VECTORS
 
-__all__ = ["Emitter", "emitted"]
+__all__ = ["HIGH", "NATIVE", "REGISTERS", "TALL", "Emitter", "emitted"]
 
 Value = Any  # of llvmlite, which has no types
 INT = ir.IntType(64)
@@ -28,12 +30,32 @@ EXPONENT = 52
 ROOT2 = 1.4142135623730951
 
 
-class Emitter:
-    """What the loops below are written with: loads, products and a loop with sums that stay in registers."""
+def _registers() -> tuple[int, int]:
+    """Return how many vectors the CPU holds that numba compiles for, and the bytes of one."""
+    if platform.machine().lower() not in {"x86_64", "amd64", "i386", "i686"}:
+        return 32, 16  # NEON and its like
+    told = codegen.get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+    features = told.split(",")
+    return (32, 64) if "+avx512f" in features else (16, 32 if "+avx" in features else 16)
 
-    def __init__(self, context: Any, builder: Any, signature: Any, arguments: Sequence[Value]) -> None:
+
+REGISTERS, NATIVE = _registers()
+TALL = 6 if REGISTERS >= 32 else 3  # vectors of rows by 4 coordinates or components: 24 sums of 32, or 12 of 16
+HIGH = 8 if REGISTERS >= 32 else 4  # columns by 3 vectors of columns: as many
+
+
+class Emitter:
+    """What the loops below are written with: loads, products and a loop with sums that stay in registers.
+
+    The first array is of the type computed in; ``lanes`` of it are a vector, and ``wide`` of
+    float64; columns are padded to ``unit``, and ``rows`` are a block.
+    """
+
+    def __init__(self, context: Any, builder: Any, signature: Any, arguments: Sequence[Value], nbytes: int) -> None:
         self.context, self.builder, self.signature, self.arguments = context, builder, signature, arguments
-        self.lanes = next(int(BYTES * 8 // kind.dtype.bitwidth) for kind in signature.args if hasattr(kind, "dtype"))
+        size = next(int(kind.dtype.bitwidth) // 8 for kind in signature.args if hasattr(kind, "dtype"))
+        self.lanes, self.wide, self.unit = nbytes // size, nbytes // 8, BYTES // size
+        self.rows = VECTORS * self.unit
 
     def pointer(self, argument: int) -> Value:
         """Return where an array's data begins."""
@@ -53,12 +75,13 @@ class Emitter:
 
     def load(self, base: Value, offset: Value, lanes: int = 0) -> Value:
         """Load a vector."""
-        vector = ir.VectorType(
-            base.type.pointee, lanes or (LANES if base.type.pointee == ir.DoubleType() else self.lanes)
-        )
+        vector = ir.VectorType(base.type.pointee, lanes or self._lanes_of(base.type.pointee))
         loaded = self.builder.load(self.builder.bitcast(self.builder.gep(base, [offset]), vector.as_pointer()))
         loaded.align = 4
         return loaded
+
+    def _lanes_of(self, element: Any) -> int:
+        return self.wide if element == ir.DoubleType() else self.lanes
 
     def store(self, base: Value, offset: Value, vector: Value) -> None:
         """Store a vector."""
@@ -67,7 +90,7 @@ class Emitter:
 
     def spread(self, scalar: Value) -> Value:
         """Return a vector with a scalar in every lane."""
-        lanes = LANES if scalar.type == ir.DoubleType() else self.lanes
+        lanes = self._lanes_of(scalar.type)
         undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
         first = self.builder.insert_element(undefined, scalar, ir.IntType(32)(0))
         return self.builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), lanes), None))
@@ -91,8 +114,8 @@ class Emitter:
 
     def zeros(self, base: Value, count: int) -> list[Value]:
         """Return sums to begin with, of the elements of ``base``."""
-        lanes = LANES if base.type.pointee == ir.DoubleType() else self.lanes
-        return [ir.Constant(ir.VectorType(base.type.pointee, lanes), None)] * count
+        vector = ir.VectorType(base.type.pointee, self._lanes_of(base.type.pointee))
+        return [ir.Constant(vector, None)] * count
 
     def fused(self, a: Value, b: Value, c: Value) -> Value:
         """Return a b + c, rounded once where the CPU can."""
@@ -100,6 +123,15 @@ class Emitter:
         function = ir.FunctionType(a.type, [a.type] * 3)
         name = f"llvm.fmuladd.v{a.type.count}{kind}"
         return self.builder.call(cgutils.get_or_insert_function(self.builder.module, function, name), [a, b, c])
+
+    def each(self, count: int, body: Callable[[Value], None]) -> None:
+        """Run ``body(i)`` for i from 0 to ``count``."""
+
+        def once(i: Value, _: list[Value]) -> list[Value]:
+            body(i)
+            return []
+
+        self.loop(INT(count), [], once)
 
     def loop(self, stop: Value, sums: list[Value], body: Callable[[Value, list[Value]], list[Value]]) -> list[Value]:
         """Run ``sums = body(i, sums)`` for i from 0 to ``stop``."""
@@ -139,10 +171,10 @@ class Emitter:
         if vector.type.element == ir.DoubleType():
             return [(0, vector)]
         undefined, pieces = ir.Constant(vector.type, ir.Undefined), []
-        for begin in range(0, vector.type.count, LANES):
-            mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), list(range(begin, begin + LANES)))
+        for begin in range(0, vector.type.count, self.wide):
+            mask = ir.Constant(ir.VectorType(ir.IntType(32), self.wide), list(range(begin, begin + self.wide)))
             lanes = self.builder.shuffle_vector(vector, undefined, mask)
-            pieces.append((begin, self.builder.fpext(lanes, ir.VectorType(ir.DoubleType(), LANES))))
+            pieces.append((begin, self.builder.fpext(lanes, ir.VectorType(ir.DoubleType(), self.wide))))
         return pieces
 
     def converted(self, vector: Value, element: Any) -> Value:
@@ -246,12 +278,12 @@ class Emitter:
 
 
 def emitted(
-    types: Sequence[Any], write: Callable[[Emitter], Value], returns: Any = numba.types.void
+    types: Sequence[Any], write: Callable[[Emitter], Value], returns: Any = numba.types.void, nbytes: int = NATIVE
 ) -> tuple[Any, Any]:
-    """Return what an intrinsic returns: a signature, and what writes its instructions."""
+    """Return what an intrinsic returns: a signature, and what writes its instructions, with vectors of some bytes."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Value]) -> Value:
-        value = write(Emitter(context, builder, signature, arguments))
+        value = write(Emitter(context, builder, signature, arguments, nbytes))
         return context.get_dummy_value() if value is None else value
 
     return returns(*types), generate

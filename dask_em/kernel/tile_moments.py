@@ -11,14 +11,15 @@ import numba
 from llvmlite import ir
 from numba.extending import intrinsic
 
-from dask_em.kernel.layout import GROUP, LANES, VECTORS
-from dask_em.kernel.simd import Emitter, emitted
+from dask_em.kernel.layout import GROUP, LANES
+from dask_em.kernel.simd import REGISTERS, Emitter, emitted
 
 __all__ = ["dense", "narrow"]
 
 INT = numba.types.int64
 INT64 = ir.IntType(64)
-MOST = 24  # sums that stay in registers
+WIDTHS = range(1, LANES + 1)
+MOST = 24 if REGISTERS >= 32 else 12  # sums that stay in registers
 
 
 def _dense(width: int) -> Any:
@@ -77,7 +78,7 @@ def _narrow(products: bool) -> Any:
     def block(
         _: Any, d: Any, x: Any, xs: Any, joint: Any, at: Any, scale: Any, groups: Any, shift: Any, of: Any, out: Any
     ) -> Any:
-        """Add [Σ r, Σ r y_i, Σ r y_i y_j] (or y_i²), y = x − μ, of at most 8 columns and groups of 8 rows.
+        """Add [Σ r, Σ r y_i, Σ r y_i y_j] (or y_i²), y = x − μ, of at most 8 columns and ``groups`` of 8 rows.
 
         r = joint · scale; ``x`` is blocks of columns, each (d, rows). Whole tiles: a list of rows would cost more.
         """
@@ -86,14 +87,12 @@ def _narrow(products: bool) -> Any:
             b = e.builder
             after, none = (b.append_basic_block(name) for name in ("gathered", "none"))
             choice = b.switch(e.arguments[0], none)
-            for width in range(1, LANES + 1):
+            for width in WIDTHS:
                 here = b.append_basic_block(f"columns{width}")
                 choice.add_case(INT64(width), here)
                 b.position_at_end(here)
-                pairs = [(i, j) for i in range(width) for j in range(i, width if products else i + 1)]
-                terms: list[tuple[int, ...]] = [(), *((i,) for i in range(width)), *pairs]
-                for begin in range(0, len(terms), MOST):
-                    _gather_terms(e, terms[begin : begin + MOST], begin)
+                for terms in _terms(width, products):
+                    _gather_terms(e, terms, width)
                 b.branch(after)
             b.position_at_end(none)
             b.unreachable()
@@ -104,35 +103,47 @@ def _narrow(products: bool) -> Any:
     return block
 
 
-def _gather_terms(e: Emitter, terms: list[tuple[int, ...]], begin: int) -> None:
-    """Add r times products of some columns to ``out`` from ``begin`` on, in one loop over the rows."""
+def _terms(width: int, products: bool) -> list[list[tuple[int, int, int]]]:
+    """Return (place, i, j) of sums Σ r y_i y_j, y_-1 = 1, as loops take them: i by pairs, so that few values are held."""
+    pairs = [(i, j) for i in range(width) for j in range(i, width if products else i + 1)]
+    wanted = [(-1, -1), *((-1, j) for j in range(width)), *pairs]
+    placed = [(place, i, j) for place, (i, j) in enumerate(wanted)]
+    placed.sort(key=lambda term: ((term[1] + 1) // 2, term[2], term[1]))
+    loops = -(-len(placed) // MOST)
+    return [placed[len(placed) * n // loops : len(placed) * (n + 1) // loops] for n in range(loops)]
+
+
+def _gather_terms(e: Emitter, terms: list[tuple[int, int, int]], d: int) -> None:
+    """Add r times products of some columns to ``out``, in one loop over the rows."""
     b, rows, table, scales, mu, target = e.builder, *(e.pointer(i) for i in (1, 3, 5, 7, 9))
     stride, at, groups, of = (e.arguments[i] for i in (2, 4, 6, 8))
-    tall, wide = VECTORS * e.lanes, ir.DoubleType()  # rows of a block; sums are of float64
-    columns, leads = ({i for term in terms for i in term[:n]} for n in (2, 1))
-    means = {i: e.spread(e.converted(b.load(b.gep(mu, [e.at(of, i)])), wide)) for i in columns}
+    wide = ir.DoubleType()  # the type of sums
+    means = [e.spread(e.converted(b.load(b.gep(mu, [e.at(of, i)])), wide)) for i in range(d)]
 
     def step(n: Any, sums: list[Any]) -> list[Any]:
-        row = e.times(n, LANES)
-        inside = INT64(tall // LANES)
-        place = e.at(e.times(b.udiv(n, inside), stride), e.times(b.urem(n, inside), LANES))
+        row = e.times(n, e.wide)
+        inside = INT64(e.rows // e.wide)
+        place = e.at(e.times(b.udiv(n, inside), stride), e.times(b.urem(n, inside), e.wide))
         r = b.fmul(e.load(table, e.at(at, row)), e.load(scales, row))
 
+        def column(i: int) -> Any:
+            return b.fsub(e.converted(e.load(rows, e.at(place, i * e.rows), e.wide), wide), means[i])
+
         def added() -> list[Any]:
-            x = {i: e.converted(e.load(rows, e.at(place, i * tall), LANES), wide) for i in columns}
-            y = {i: b.fsub(x[i], means[i]) for i in columns}
-            first = {i: b.fmul(r, y[i]) for i in leads}
-            return [
-                e.fused(first[term[0]], y[term[1]], total)
-                if len(term) == 2
-                else b.fadd(total, first[term[0]] if term else r)
-                for term, total in zip(terms, sums, strict=True)
-            ]
+            new, lead, y, of_y = [], {-1: r}, None, -1
+            for (_, i, j), total in zip(terms, sums, strict=True):
+                if i not in lead:
+                    lead[i] = b.fmul(r, column(i))
+                if j != of_y:
+                    y, of_y = column(j), j
+                new.append(b.fadd(total, r) if j < 0 else e.fused(lead[i], y, total))
+            return new
 
         return e.when_any(b.fcmp_ordered(">", r, e.constant(r, 0.0)), added, sums)
 
-    for i, total in enumerate(e.loop(groups, e.zeros(table, len(terms)), step)):
-        place = b.gep(target, [e.at(begin + i)])
+    vectors = e.times(groups, LANES // e.wide)
+    for (at_, _, _), total in zip(terms, e.loop(vectors, e.zeros(table, len(terms)), step), strict=True):
+        place = b.gep(target, [INT64(at_)])
         b.store(b.fadd(b.load(place), e.total(total)), place)
 
 
