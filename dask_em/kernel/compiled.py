@@ -18,14 +18,14 @@ import numba
 from dask_em.kernel import densities
 from dask_em.kernel.densities import entered, mapped, softmax, turned, whitened
 from dask_em.kernel.gathering import gather, gather_all, gather_narrow, write_sums
-from dask_em.kernel.layout import BYTES, DIAGONAL, GROUP, LANES, SHARED, TRIANGULAR, VECTORS
+from dask_em.kernel.layout import BYTES, DIAGONAL, GROUP, LANES, NARROW, SHARED, TRIANGULAR, VECTORS
 from dask_em.kernel.moments import dot
 
 __all__ = ["SOURCES", "evaluate", "summarize"]
 
 distances_by_column, distances_by_component = densities.distances[True], densities.distances[False]
 TOGETHER = densities.SIDE_BY_SIDE * LANES  # rows whose softmax is taken at once
-CROWDED = 0.8  # of a tile's densities, by so many rows: beyond, all rows are taken where that is cheap
+CROWDED = 0.5  # of a tile's responsibilities: beyond, all rows are taken where that is cheap
 inner = numba.njit(nogil=True)  # cached with the function that calls it
 
 
@@ -74,20 +74,20 @@ def _densities(kind: int, columns: Any, z: Any, first: int, shape: Any, model: A
 def _share_out(kind: int, n: int, shape: Any, model: Any, space: Any) -> int:
     """Fill responsibilities but for their scale, (k, stride), the scale and log p(x), for n rows, whole blocks.
 
-    Each block is done with while it is in the L1 cache. Return how many components some rows together have shares in.
+    Each block is done with while it is in the L1 cache. Return how many shares are not zero.
     """
     k, d, _, width = shape
     x, joint, (columns, z), scale, weight, density = space[:6]
-    stride, lanes, busy = len(scale), BYTES // x.itemsize, 0
+    stride, lanes, shares = len(scale), BYTES // x.itemsize, 0
     rows = VECTORS * lanes
     for first in range(0, n, rows):
-        here = columns[first * width if d <= LANES else 0 :]
+        here = columns[first * width if d <= NARROW else 0 :]
         for j in range(0, width, lanes):
             turned(x, width, first, j, here)
         _densities(kind, here, z, first, shape, model, joint, stride)
         for i in range(first, first + rows, TOGETHER):
-            busy += softmax(joint, i, stride, k, weight, scale, density, i)
-    return busy
+            shares += softmax(joint, i, stride, k, weight, scale, density, i)
+    return shares
 
 
 @inner
@@ -96,7 +96,8 @@ def _summarize(
 ) -> tuple[float, float]:
     """Add the statistics of rows to ``sums``, tile by tile, and return Σ w log p(x) and Σ w."""
     k, d, _, width = shape
-    x, joint, turn, scale, tile_weight, density, ones, index, share, root, z = space
+    x, joint, turn, scale, tile_weight, density, ones, index, share, root, z, moved = space
+    room = (joint, scale, tile_weight, ones, index, share, root, z, moved)
     counts, first, second, centre, means, products, shared = sums
     stride = len(scale)
     ones[:] = 1.0
@@ -106,19 +107,17 @@ def _summarize(
         whole = _enter(values, centre, start, n, width, x)
         tile_weight[:n] = weight[start : start + n]
         tile_weight[n:whole] = 0
-        busy = _share_out(kind, whole, shape, model, space)
+        shares = _share_out(kind, whole, shape, model, space)
         total += dot(tile_weight, density, whole)
         seen += dot(tile_weight, ones, whole)
-        if d <= LANES:
-            gather_narrow(kind, whole, shape, (turn[0], joint, scale, tile_weight, ones), means, products, shared)
-        elif kind != TRIANGULAR and TOGETHER * busy > CROWDED * whole * k:
-            room = (joint, scale, tile_weight, ones, index, share, root, z)
-            gather_all(kind, x, whole, shape, room, means, (counts, first, second))
+        all_rows, here = shares > CROWDED * whole * k, (counts, first, second)
+        if d <= LANES or (d <= NARROW and kind == TRIANGULAR and all_rows):
+            gather_narrow(kind, whole, shape, turn[0], room, means, here)
+        elif kind != TRIANGULAR and all_rows:
+            gather_all(kind, x, whole, shape, room, means, here)
         else:
-            room = (joint, scale, tile_weight, ones, index, share, root, z)
-            gather(kind, x, whole, shape, room, means, (counts, first, second))
-    if d > LANES:
-        write_sums(kind, shape, counts, first, second, products, shared)
+            gather(kind, x, whole, shape, room, means, here)
+    write_sums(kind, shape, counts, first, second, products, shared)
     return total, seen
 
 

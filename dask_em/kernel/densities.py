@@ -76,7 +76,9 @@ def _parts(e: Emitter, write: Any) -> None:
     e.each(e.rows // (TALL * e.lanes), lambda part: write(e.times(part, TALL * e.lanes)))
 
 
-def _mapped(e: Emitter, block: Any, pointers: tuple[Any, Any, Any], mean_at: Any, factor_at: Any, part: Any) -> list[Any]:
+def _mapped(
+    e: Emitter, block: Any, pointers: tuple[Any, Any, Any], mean_at: Any, factor_at: Any, part: Any
+) -> list[Any]:
     """Return z_i = Σ_{j≤i} u_ji (x_j − μ_j), for 4 coordinates i of a part of a block of rows."""
     b, (rows, mu, u) = e.builder, pointers
     begin = e.at(factor_at, e.times(e.times(block, e.at(block, 1)), GROUP * GROUP // 2))
@@ -196,7 +198,7 @@ def softmax(
 ) -> Any:
     """Turn log π_k p_k(x) into exp(· − largest), leave w / Σ in ``scale`` and log p(x) in ``density``, for 16 rows.
 
-    Return how many components any of the rows has a share in.
+    Return how many of the shares are not zero.
     What is below 1e-17 of the largest becomes zero: subnormal products are several times slower.
     Two vectors go side by side, since an exponential waits for itself longer than it computes.
     """
@@ -219,26 +221,26 @@ def softmax(
         largest = e.loop(count_, [least] * SIDE_BY_SIDE, largest_yet)
 
         def exponentiate(k: Any, sums: list[Any]) -> list[Any]:
-            *totals, busy = sums
+            *totals, shares = sums
             here = places(k)
             below = [b.fsub(larger(e.load(table, at), least), most) for at, most in zip(here, largest, strict=True)]
             heard = [b.fcmp_ordered(">", value, e.constant(value, NEGLIGIBLE)) for value in below]
             zero = e.constant(least, 0.0)
 
-            def shares() -> list[Any]:
+            def exponentials() -> list[Any]:
                 some = [b.select(loud, e.exp(value), zero) for loud, value in zip(heard, below, strict=True)]
-                return [*some, b.add(busy, INT64(1))]
+                return [*some, b.add(shares, e.number_set(heard))]
 
-            *values, busy = e.when_any(b.or_(*heard), shares, [zero] * SIDE_BY_SIDE + [busy])
+            *values, shares = e.when_any(b.or_(*heard), exponentials, [zero] * SIDE_BY_SIDE + [shares])
             for place, value in zip(here, values, strict=True):
                 e.store(table, place, value)
-            return [*(b.fadd(total, value) for total, value in zip(totals, values, strict=True)), busy]
+            return [*(b.fadd(total, value) for total, value in zip(totals, values, strict=True)), shares]
 
-        *totals, busy = e.loop(count_, [*e.zeros(table, SIDE_BY_SIDE), INT64(0)], exponentiate)
+        *totals, shares = e.loop(count_, [*e.zeros(table, SIDE_BY_SIDE), INT64(0)], exponentiate)
         for part, most, total in zip(parts, largest, totals, strict=True):
             at = e.at(row_, part)
             e.store(e.pointer(5), at, b.fdiv(e.load(e.pointer(4), at), total))
             e.store(e.pointer(6), at, b.fadd(most, e.log(total)))
-        return busy
+        return shares
 
     return emitted((joint, INT, INT, INT, weight, scale, density, INT), write, INT, BYTES)

@@ -109,27 +109,34 @@ def _listed(kind: int, x: Any, n: int, width: int, listed: Any, z: Any, sums: An
 
 
 @inner
-def gather_narrow(kind: int, n: int, shape: Any, space: Any, means: Any, products: Any, shared: Any) -> None:
-    """Gather a tile of few columns, where a list of rows costs more than the rows."""
+def gather_narrow(kind: int, n: int, shape: Any, columns: Any, space: Any, means: Any, sums: Any) -> None:
+    """Gather a tile of few columns from all rows: a list of rows costs more than the rows."""
     k, d, _, width = shape
-    columns, joint, scale, weight, ones = space
-    stride, groups = len(scale), n // LANES
+    joint, scale, weight, ones, _, _, _, _, moved = space
+    counts, first, second = sums
+    stride = len(scale)
     xs = width * VECTORS * BYTES // columns.itemsize
+    written = d if d <= LANES else -(-d // GROUP) * GROUP
     for i in range(k):
+        at, of = i * stride, i * width
         if kind == TRIANGULAR:
-            narrow_products(d, columns, xs, joint, i * stride, scale, groups, means, i * width, products[i])
+            counts[i] += narrow_products(
+                columns, written, xs, joint, at, scale, n, means, of, moved, first, second, of * width, width
+            )
         else:
-            narrow_squares(d, columns, xs, joint, i * stride, scale, groups, means, i * width, products[i])
+            counts[i] += narrow_squares(
+                columns, written, xs, joint, at, scale, n, means, of, moved, first, second, of, width
+            )
     if kind == SHARED:
-        row = -(-k // GROUP) * GROUP
-        narrow_products(d, columns, xs, weight, 0, ones, groups, means, row * width, shared)
+        of = -(-k // GROUP) * GROUP * width
+        narrow_products(columns, written, xs, weight, 0, ones, n, means, of, moved, first, second, of, width)
 
 
 @inner
 def gather(kind: int, x: Any, n: int, shape: Any, space: Any, means: Any, sums: Any) -> None:
     """Gather a tile, component by component, from the rows that each has a share in."""
     k, _, _, width = shape
-    joint, scale, _, _, index, share, root, z = space
+    joint, scale, _, _, index, share, root, z, _ = space
     counts, first, second = sums
     stride = len(scale)
     for i in range(k):
@@ -173,7 +180,7 @@ def gather_all(kind: int, x: Any, n: int, shape: Any, space: Any, means: Any, su
 def _gather_shared(x: Any, n: int, shape: Any, space: Any, means: Any, sums: Any) -> None:
     """Gather the scatter that all components share, about the frame's origin."""
     width, row = shape[3], -(-shape[0] // GROUP) * GROUP
-    _, _, weight, ones, index, share, root, z = space
+    _, _, weight, ones, index, share, root, z, _ = space
     m = _active(weight, 0, n, ones, index, share)
     roots(share, -(-m // 8) * 8, root, False)
     _listed(TRIANGULAR, x, m, width, (index, root, means), z, sums, (row * width, row * width))

@@ -22,7 +22,9 @@ __all__ = [
     "DIAGONAL",
     "GROUP",
     "LANES",
+    "NARROW",
     "SHARED",
+    "STRETCH",
     "TRIANGULAR",
     "UNIT",
     "VECTORS",
@@ -36,6 +38,7 @@ Array = np.ndarray[Any, Any]
 BYTES, LANES = 64, 8  # of a vector; float64 in it
 VECTORS, GROUP = 6, 4  # 6 vectors of rows by 4 coordinates or components: 24 sums in 32 registers
 TILE_BYTES, TILE_LEAST = 512 * 1024, 480  # of a tile's rows and densities, near the L2 cache; rows, where they are wide
+NARROW, STRETCH = 16, 96  # columns of which all rows of a tile may be gathered at once, and so many rows at a time
 CHUNK = 128  # rows of one component that are multiplied together: they stay in the L1 and L2 caches
 TRIANGULAR, DIAGONAL, UNIT, SHARED = range(4)  # U: a triangle for each component, a row, a number; one triangle for all
 
@@ -118,7 +121,7 @@ def room(packed: Packed, tile_rows: int, space: Workspace) -> tuple[Any, ...]:
     fitting = TILE_BYTES // (dtype.itemsize * 2 * width + 8 * k)
     rows = -(-min(tile_rows, max(fitting, TILE_LEAST)) // block) * block
     groups = -(-k // GROUP) * GROUP
-    turned = width * (rows if d <= LANES else block)  # few columns are kept for the sums
+    turned = width * (rows if d <= NARROW else block)  # few columns are kept for the sums
     columns = (space.array("columns", (turned,), dtype), space.array("mapped", (width * block,), dtype))
     return (
         space.array("rows", (rows * width,), dtype),
@@ -129,6 +132,7 @@ def room(packed: Packed, tile_rows: int, space: Workspace) -> tuple[Any, ...]:
         space.array("share", (rows + LANES,)),
         space.array("root", (rows + LANES,), dtype),
         space.array("products", (CHUNK * width + CHUNK // 2 * LANES,), dtype),
+        space.array("moved", ((NARROW + 1) * (STRETCH + (NARROW + 2) // 2 * LANES),)),
     )
 
 
@@ -145,7 +149,7 @@ class Sums:
             array[:] = 0
         self.packed = packed
         width_of_products = 1 + d + (triangle if packed.kind == TRIANGULAR else d)
-        self.products = (np.zeros if d <= LANES else np.empty)((k, width_of_products))
+        self.products = np.empty((k, width_of_products))
         self.shared = np.zeros(1 + d + triangle)
         self.arrays = (*lanes, packed.centre, packed.means, self.products, self.shared)
 

@@ -124,14 +124,14 @@ class Emitter:
         name = f"llvm.fmuladd.v{a.type.count}{kind}"
         return self.builder.call(cgutils.get_or_insert_function(self.builder.module, function, name), [a, b, c])
 
-    def each(self, count: int, body: Callable[[Value], None]) -> None:
+    def each(self, count: Any, body: Callable[[Value], None]) -> None:
         """Run ``body(i)`` for i from 0 to ``count``."""
 
         def once(i: Value, _: list[Value]) -> list[Value]:
             body(i)
             return []
 
-        self.loop(INT(count), [], once)
+        self.loop(self.at(count), [], once)
 
     def loop(self, stop: Value, sums: list[Value], body: Callable[[Value, list[Value]], list[Value]]) -> list[Value]:
         """Run ``sums = body(i, sums)`` for i from 0 to ``stop``."""
@@ -220,6 +220,14 @@ class Emitter:
         function = ir.FunctionType(vector.type, [vector.type])
         name = f"llvm.sqrt.v{vector.type.count}f64"
         return self.builder.call(cgutils.get_or_insert_function(self.builder.module, function, name), [vector])
+
+    def number_set(self, masks: list[Value]) -> Value:
+        """Return how many lanes of some masks are set."""
+        b, bits = self.builder, INT(0)
+        for mask in masks:
+            lanes = b.zext(b.bitcast(mask, ir.IntType(mask.type.count)), INT)
+            bits = b.or_(b.shl(bits, INT(mask.type.count)), lanes)
+        return b.ctpop(bits)
 
     def when_any(self, mask: Value, write: Callable[[], list[Value]], otherwise: list[Value]) -> list[Value]:
         """Return what ``write`` gives where a lane of the mask is set, else ``otherwise``, without doing the work."""
