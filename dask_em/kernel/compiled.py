@@ -16,22 +16,25 @@ from typing import Any
 import numba
 
 from dask_em.kernel import densities
-from dask_em.kernel.densities import entered, mapped, softmax, turned, whitened
+from dask_em.kernel.densities import entered, mapped, softmax, whitened
 from dask_em.kernel.gathering import gather, gather_all, gather_narrow, write_sums
-from dask_em.kernel.layout import BYTES, DIAGONAL, GROUP, LANES, NARROW, SHARED, TRIANGULAR, VECTORS
+from dask_em.kernel.layout import BYTES, DIAGONAL, GROUP, LANES, SHARED, STRETCH, TRIANGULAR, VECTORS
 from dask_em.kernel.moments import dot
+from dask_em.kernel.screening import screen
 
 __all__ = ["SOURCES", "evaluate", "summarize"]
 
+turned = densities.turned[False]
 distances_by_column, distances_by_component = densities.distances[True], densities.distances[False]
 TOGETHER = densities.SIDE_BY_SIDE * LANES  # rows whose softmax is taken at once
 CROWDED = 0.5  # of a tile's responsibilities: beyond, all rows are taken where that is cheap
+SPARSE = 0.35  # of the last tile's: below, float32 tells first which are not zero
 inner = numba.njit(nogil=True)  # cached with the function that calls it
 
 
 @inner
-def _enter(values: Any, centre: Any, start: int, n: int, width: int, x: Any) -> int:
-    """Centre rows, (n, width) with zeros beyond d; fill the last block with zeros and return how many there are."""
+def _enter(values: Any, centre: Any, start: int, n: int, width: int, x: Any, unit: int) -> int:
+    """Centre rows, (n, width) with zeros beyond d; fill the last unit with zeros and return how many there are."""
     d, size = values.shape[1], len(values)
     beyond = -(-(width - d) // d)  # the last rows, whose vectors would reach beyond the array
     safe = max(min(n, size - start - beyond), 0)
@@ -40,8 +43,7 @@ def _enter(values: Any, centre: Any, start: int, n: int, width: int, x: Any) -> 
         for j in range(d):
             x[i * width + j] = values[start + i, j] - centre[j]
         x[i * width + d : (i + 1) * width] = 0
-    rows = VECTORS * BYTES // x.itemsize
-    whole = -(-n // rows) * rows
+    whole = -(-n // unit) * unit
     x[n * width : whole * width] = 0
     return whole
 
@@ -50,11 +52,13 @@ def _enter(values: Any, centre: Any, start: int, n: int, width: int, x: Any) -> 
 def _densities(kind: int, columns: Any, z: Any, first: int, shape: Any, model: Any, joint: Any, stride: int) -> None:
     """Fill log π_k p_k(x), (k, stride), for one block of rows from ``first`` on."""
     k, d, padded, _ = shape
-    constant, shift, scale, triangle, zeros = model
+    constant, shift, scale, triangle, zeros, _ = model
     rows, size = VECTORS * BYTES // columns.itemsize, padded * (padded + GROUP) // 2
     if kind == TRIANGULAR:
         for i in range(k):
-            whitened(columns, shift, i * padded, triangle, i * size, padded, constant[i], joint, i * stride + first)
+            whitened(
+                columns, shift, i * padded, triangle, i * size, padded, constant[i], joint, i * stride + first, rows
+            )
         return
     for i in range(k):
         joint[i * stride + first : i * stride + first + rows] = constant[i]
@@ -71,23 +75,49 @@ def _densities(kind: int, columns: Any, z: Any, first: int, shape: Any, model: A
 
 
 @inner
-def _share_out(kind: int, n: int, shape: Any, model: Any, space: Any) -> int:
-    """Fill responsibilities but for their scale, (k, stride), the scale and log p(x), for n rows, whole blocks.
+def _share_out(kind: int, begin: int, n: int, known: bool, shape: Any, model: Any, space: Any) -> int:
+    """Fill responsibilities but for their scale, (k, stride), the scale and log p(x), for rows of whole blocks.
 
-    Each block is done with while it is in the L1 cache. Return how many shares are not zero.
+    Each block is done with while it is in the L1 cache, unless log π_k p_k(x) are known already. Return how many shares
+    are not zero.
     """
     k, d, _, width = shape
-    x, joint, (columns, z), scale, weight, density = space[:6]
+    x, joint, (columns, z), scale, weight, density, _, index = space[:8]
     stride, lanes, shares = len(scale), BYTES // x.itemsize, 0
     rows = VECTORS * lanes
-    for first in range(0, n, rows):
-        here = columns[first * width if d <= NARROW else 0 :]
-        for j in range(0, width, lanes):
-            turned(x, width, first, j, here)
-        _densities(kind, here, z, first, shape, model, joint, stride)
+    for first in range(begin, n, rows):
+        if not known:
+            here = columns[first * width if d <= LANES else 0 :]
+            for j in range(0, width, lanes):
+                turned(x, width, index, first, j, here)
+            _densities(kind, here, z, first, shape, model, joint, stride)
         for i in range(first, first + rows, TOGETHER):
             shares += softmax(joint, i, stride, k, weight, scale, density, i)
     return shares
+
+
+@inner
+def _tile(
+    kind: int, values: Any, start: int, share: float, shape: Any, model: Any, space: Any, centre: Any
+) -> tuple[int, float]:
+    """Share out the rows of a tile; ``share`` is the part of them that was not zero so far, or 1.
+
+    Return how many rows there are, padded, and that part of these rows.
+    """
+    k, width, x = shape[0], shape[3], space[0]
+    n, screened = min(len(space[3]), len(values) - start), len(model[5][2]) > 0
+    unit = STRETCH if screened else VECTORS * BYTES // x.itemsize
+    whole = _enter(values, centre, start, n, width, x, unit)
+    begin = shares = 0
+    if screened and start == 0:  # the first rows tell whether components lie apart
+        begin = unit
+        shares = _share_out(kind, 0, begin, False, shape, model, space)
+        share = shares / (begin * k)
+    known = screened and share < SPARSE
+    if known:
+        screen(begin, whole, shape, model, space)
+    shares += _share_out(kind, begin, whole, known, shape, model, space)
+    return whole, shares / (whole * k)
 
 
 @inner
@@ -95,23 +125,22 @@ def _summarize(
     kind: int, values: Any, weight: Any, shape: Any, model: Any, space: Any, sums: Any
 ) -> tuple[float, float]:
     """Add the statistics of rows to ``sums``, tile by tile, and return Σ w log p(x) and Σ w."""
-    k, d, _, width = shape
-    x, joint, turn, scale, tile_weight, density, ones, index, share, root, z, moved = space
-    room = (joint, scale, tile_weight, ones, index, share, root, z, moved)
+    d = shape[1]
+    x, joint, turn, scale, tile_weight, density, ones, index, root, z, _, moved = space
+    room = (joint, scale, tile_weight, ones, index, root, z, moved)
     counts, first, second, centre, means, products, shared = sums
     stride = len(scale)
     ones[:] = 1.0
-    total = seen = 0.0
+    total, seen, share = 0.0, 0.0, 1.0
     for start in range(0, len(values), stride):
         n = min(stride, len(values) - start)
-        whole = _enter(values, centre, start, n, width, x)
         tile_weight[:n] = weight[start : start + n]
-        tile_weight[n:whole] = 0
-        shares = _share_out(kind, whole, shape, model, space)
+        tile_weight[n:] = 0
+        whole, share = _tile(kind, values, start, share, shape, model, space, centre)
         total += dot(tile_weight, density, whole)
         seen += dot(tile_weight, ones, whole)
-        all_rows, here = shares > CROWDED * whole * k, (counts, first, second)
-        if d <= LANES or (d <= NARROW and kind == TRIANGULAR and all_rows):
+        all_rows, here = share > CROWDED, (counts, first, second)
+        if d <= LANES:
             gather_narrow(kind, whole, shape, turn[0], room, means, here)
         elif kind != TRIANGULAR and all_rows:
             gather_all(kind, x, whole, shape, room, means, here)
@@ -124,15 +153,13 @@ def _summarize(
 @inner
 def _evaluate(kind: int, values: Any, shape: Any, model: Any, space: Any, centre: Any, out: Any) -> None:
     """Write log p(x), (n,), and, where room is given, the responsibilities, (n, k)."""
-    k, width = shape[0], shape[3]
-    x, joint, _, scale, tile_weight, density = space[:6]
+    k, joint, scale, tile_weight, density = shape[0], space[1], space[3], space[4], space[5]
     density_out, resp = out
-    stride = len(scale)
+    stride, share = len(scale), 1.0
     tile_weight[:] = 1.0
     for start in range(0, len(values), stride):
         n = min(stride, len(values) - start)
-        whole = _enter(values, centre, start, n, width, x)
-        _share_out(kind, whole, shape, model, space)
+        _, share = _tile(kind, values, start, share, shape, model, space, centre)
         density_out[start : start + n] = density[:n]
         if resp.size:
             for j in range(n):

@@ -51,29 +51,39 @@ def entered(_: Any, x: Any, width: Any, values: Any, at: Any, rows: Any, d: Any,
     return emitted((x, INT, values, INT, INT, INT, centre), write)
 
 
-@intrinsic
-def turned(_: Any, x: Any, width: Any, first: Any, j: Any, out: Any) -> Any:
-    """Transpose a vector of columns, of 64 bytes, of a block of rows: out (width, rows)."""
+def _turned(listed: bool) -> Any:
+    @intrinsic
+    def block(_: Any, x: Any, width: Any, index: Any, first: Any, j: Any, out: Any) -> Any:
+        """Transpose a vector of columns, of 64 bytes, of a block of rows, which may be listed: out (width, rows)."""
 
-    def write(e: Emitter) -> None:
-        rows, target = e.pointer(0), e.pointer(4)
-        width_, first_, j_ = (e.arguments[i] for i in (1, 2, 3))
+        def write(e: Emitter) -> None:
+            b, rows, numbers, target = e.builder, e.pointer(0), e.pointer(2), e.pointer(5)
+            width_, first_, j_ = (e.arguments[i] for i in (1, 3, 4))
 
-        def square(n: Any) -> None:
-            down = e.times(n, e.lanes)
-            for right in range(0, e.unit, e.lanes):
-                places = (e.at(e.times(e.at(first_, down, i), width_), j_, right) for i in range(e.lanes))
-                for i, vector in enumerate(e.transposed([e.load(rows, place) for place in places])):
-                    e.store(target, e.at(e.times(e.at(j_, right, i), e.rows), down), vector)
+            def square(n: Any) -> None:
+                down = e.times(n, e.lanes)
+                here = [e.at(first_, down, i) for i in range(e.lanes)]
+                begins = [e.times(b.load(b.gep(numbers, [at])) if listed else at, width_) for at in here]
+                for right in range(0, e.unit, e.lanes):
+                    vectors = [e.load(rows, e.at(begin, j_, right)) for begin in begins]
+                    for i, vector in enumerate(e.transposed(vectors)):
+                        e.store(target, e.at(e.times(e.at(j_, right, i), e.rows), down), vector)
 
-        e.each(e.rows // e.lanes, square)
+            e.each(e.rows // e.lanes, square)
 
-    return emitted((x, INT, INT, INT, out), write)
+        return emitted((x, INT, index, INT, INT, out), write)
+
+    return block
 
 
-def _parts(e: Emitter, write: Any) -> None:
-    """Write what is done with each part of a block of rows; it is given where the part begins."""
-    e.each(e.rows // (TALL * e.lanes), lambda part: write(e.times(part, TALL * e.lanes)))
+turned = {listed: _turned(listed) for listed in (True, False)}
+
+
+def _parts(e: Emitter, write: Any, rows: Any = None) -> None:
+    """Write what is done with each part of a block, or of its first rows; it is given where the part begins."""
+    part = TALL * e.lanes
+    count = e.rows // part if rows is None else e.builder.udiv(e.at(rows, part - 1), INT64(part))
+    e.each(count, lambda n: write(e.times(n, part)))
 
 
 def _mapped(
@@ -97,9 +107,9 @@ def _mapped(
 
 @intrinsic
 def whitened(
-    _: Any, x: Any, shift: Any, so: Any, factor: Any, fo: Any, padded: Any, constant: Any, out: Any, oo: Any
+    _: Any, x: Any, shift: Any, so: Any, factor: Any, fo: Any, padded: Any, constant: Any, out: Any, oo: Any, n: Any
 ) -> Any:
-    """Write constant − ½ Σ_i z_i², z = Uᵀ (x − μ), for a block of rows.
+    """Write constant − ½ Σ_i z_i², z = Uᵀ (x − μ), for the first n rows of a block, or some more.
 
     ``x`` is (padded, rows), ``shift`` μ; ``factor`` holds (4, 4), (8, 4), (12, 4), … one after the other.
     """
@@ -119,9 +129,9 @@ def whitened(
                 half = e.builder.fmul(total, e.constant(total, -0.5))
                 e.store_sum(target, e.at(oo_, part, e.lanes * v), half, constant_)
 
-        _parts(e, rows)
+        _parts(e, rows, e.arguments[9])
 
-    return emitted((x, shift, INT, factor, INT, INT, numba.types.float64, out, INT), write)
+    return emitted((x, shift, INT, factor, INT, INT, numba.types.float64, out, INT, INT), write)
 
 
 @intrinsic

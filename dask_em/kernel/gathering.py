@@ -8,7 +8,7 @@ import numba
 
 from dask_em.kernel import moments, tile_moments
 from dask_em.kernel.layout import BYTES, CHUNK, GROUP, LANES, SHARED, TRIANGULAR, VECTORS
-from dask_em.kernel.moments import dot, roots, shares
+from dask_em.kernel.moments import SET, dot, roots, shares
 from dask_em.kernel.simd import HIGH, NATIVE, REGISTERS
 
 __all__ = ["gather", "gather_all", "gather_narrow", "write_sums"]
@@ -23,22 +23,13 @@ inner = numba.njit(nogil=True)  # cached with the function that calls it
 
 
 @inner
-def _active(joint: Any, at: int, n: int, scale: Any, index: Any, weight: Any) -> int:
-    """List the rows that a component has a share in, and their weighted responsibilities; zeros fill the last 8."""
+def _active(joint: Any, at: int, n: int, scale: Any, index: Any) -> int:
+    """List the rows that a component has a share in; the first row fills the last 8."""
     m = 0
-    for i in range(0, n, 8):
-        bits = shares(joint, at + i, scale, i, weight, index, m)
-        if bits == 255:
-            m += 8
-        elif bits:
-            begin = m
-            for lane in range(8):  # without a branch, which would often be foretold wrongly
-                index[m] = i + lane
-                weight[m] = weight[begin + lane]
-                m += bits >> lane & 1
-    for i in range(m, -(-m // 8) * 8):
+    for i in range(0, n, LANES):
+        m += shares(joint, at + i, scale, i, SET, index, m)
+    for i in range(m, m + LANES):
         index[i] = 0
-        weight[i] = 0.0
     return m
 
 
@@ -112,36 +103,33 @@ def _listed(kind: int, x: Any, n: int, width: int, listed: Any, z: Any, sums: An
 def gather_narrow(kind: int, n: int, shape: Any, columns: Any, space: Any, means: Any, sums: Any) -> None:
     """Gather a tile of few columns from all rows: a list of rows costs more than the rows."""
     k, d, _, width = shape
-    joint, scale, weight, ones, _, _, _, _, moved = space
+    joint, scale, weight, ones, _, _, _, moved = space
     counts, first, second = sums
     stride = len(scale)
     xs = width * VECTORS * BYTES // columns.itemsize
-    written = d if d <= LANES else -(-d // GROUP) * GROUP
     for i in range(k):
         at, of = i * stride, i * width
         if kind == TRIANGULAR:
             counts[i] += narrow_products(
-                columns, written, xs, joint, at, scale, n, means, of, moved, first, second, of * width, width
+                columns, d, xs, joint, at, scale, n, means, of, moved, first, second, of * width, width
             )
         else:
-            counts[i] += narrow_squares(
-                columns, written, xs, joint, at, scale, n, means, of, moved, first, second, of, width
-            )
+            counts[i] += narrow_squares(columns, d, xs, joint, at, scale, n, means, of, moved, first, second, of, width)
     if kind == SHARED:
         of = -(-k // GROUP) * GROUP * width
-        narrow_products(columns, written, xs, weight, 0, ones, n, means, of, moved, first, second, of, width)
+        narrow_products(columns, d, xs, weight, 0, ones, n, means, of, moved, first, second, of, width)
 
 
 @inner
 def gather(kind: int, x: Any, n: int, shape: Any, space: Any, means: Any, sums: Any) -> None:
     """Gather a tile, component by component, from the rows that each has a share in."""
     k, _, _, width = shape
-    joint, scale, _, _, index, share, root, z, _ = space
+    joint, scale, _, _, index, root, z, _ = space
     counts, first, second = sums
     stride = len(scale)
     for i in range(k):
-        m = _active(joint, i * stride, n, scale, index, share)
-        counts[i] += roots(share, -(-m // 8) * 8, root, kind != TRIANGULAR)
+        m = _active(joint, i * stride, n, scale, index)
+        counts[i] += roots(joint, i * stride, scale, index, m, root, kind != TRIANGULAR)
         _listed(kind, x, m, width, (index, root, means), z, (first, second), (i * width, i * width * width))
     if kind == SHARED:
         _gather_shared(x, n, shape, space, means, (first, second))
@@ -180,9 +168,9 @@ def gather_all(kind: int, x: Any, n: int, shape: Any, space: Any, means: Any, su
 def _gather_shared(x: Any, n: int, shape: Any, space: Any, means: Any, sums: Any) -> None:
     """Gather the scatter that all components share, about the frame's origin."""
     width, row = shape[3], -(-shape[0] // GROUP) * GROUP
-    _, _, weight, ones, index, share, root, z, _ = space
-    m = _active(weight, 0, n, ones, index, share)
-    roots(share, -(-m // 8) * 8, root, False)
+    _, _, weight, ones, index, root, z, _ = space
+    m = _active(weight, 0, n, ones, index)
+    roots(weight, 0, ones, index, m, root, False)
     _listed(TRIANGULAR, x, m, width, (index, root, means), z, sums, (row * width, row * width))
 
 

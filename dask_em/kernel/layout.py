@@ -22,7 +22,7 @@ __all__ = [
     "DIAGONAL",
     "GROUP",
     "LANES",
-    "NARROW",
+    "SCREENED",
     "SHARED",
     "STRETCH",
     "TRIANGULAR",
@@ -38,8 +38,10 @@ Array = np.ndarray[Any, Any]
 BYTES, LANES = 64, 8  # of a vector; float64 in it
 VECTORS, GROUP = 6, 4  # 6 vectors of rows by 4 coordinates or components: 24 sums in 32 registers
 TILE_BYTES, TILE_LEAST = 512 * 1024, 480  # of a tile's rows and densities, near the L2 cache; rows, where they are wide
-NARROW, STRETCH = 16, 96  # columns of which all rows of a tile may be gathered at once, and so many rows at a time
+STRETCH = 96  # rows: a block in float32, two in float64
+SCREENED = 20  # columns from which float32 may tell first which components a row is near
 CHUNK = 128  # rows of one component that are multiplied together: they stay in the L1 and L2 caches
+UNBOUNDED = 1e150  # of an error
 TRIANGULAR, DIAGONAL, UNIT, SHARED = range(4)  # U: a triangle for each component, a row, a number; one triangle for all
 
 
@@ -50,7 +52,7 @@ class Packed:
     form: FactoredForm
     kind: int
     shape: tuple[int, int, int, int]  # k; d; d to a multiple of GROUP; d to a multiple of the lanes
-    model: tuple[Array, ...]  # constants, means of the E-step, scales, triangles, zeros
+    model: tuple[Any, ...]  # constants, means of the E-step, scales, triangles, zeros; what screens
     centre: Array  # of the frame, padded
     means: Array  # (k to a multiple of GROUP, and one; width): of the M-step, and zeros
     dtype: np.dtype[Any]  # computed in
@@ -84,8 +86,12 @@ def pack(model: PreparedMixture, dtype: npt.DTypeLike = np.float64) -> Packed:
     ahead = np.zeros(padded * GROUP)  # the last triangle is followed by room to be asked for early
     flat = (shift, scale, np.concatenate([triangle.ravel(), ahead]), np.zeros(padded))
     arrays = tuple(np.ascontiguousarray(array, dtype).ravel() for array in flat)
+    screened = kind == TRIANGULAR and dtype == np.float64 and d >= SCREENED
+    coarse = _coarse(form, arrays[0], arrays[2]) if screened else (*np.zeros((2, 0), np.float32), *np.zeros((2, 0)))
     centre, of_rows = _padded(form.frame.centre, (width + LANES,)), _padded(form.means, (groups + 1, width))
-    return Packed(form, kind, (k, d, padded, width), (constant, *arrays), centre, of_rows.astype(dtype).ravel(), dtype)
+    return Packed(
+        form, kind, (k, d, padded, width), (constant, *arrays, coarse), centre, of_rows.astype(dtype).ravel(), dtype
+    )
 
 
 def _kind(form: FactoredForm) -> int:
@@ -94,6 +100,22 @@ def _kind(form: FactoredForm) -> int:
     if isinstance(form.covariance, Tied):
         return SHARED if form.accurate else TRIANGULAR
     return DIAGONAL if isinstance(form.covariance, Diagonal) else UNIT
+
+
+def _coarse(form: FactoredForm, shift: Array, triangle: Array) -> tuple[Array, ...]:
+    """Return means and triangles in float32, and for each component (d + 4) ε |U|, and |μ|: what bounds the error.
+
+    |z − fl(z)| ≤ (d + 4) ε |U| (|x| + |μ|), ε = 2⁻²⁴, of the sums that z are (Higham 2002, §3.1), and of the rounded x,
+    μ and U. It is without bound where float32 has no room.
+    """
+    k, d = form.means.shape
+    with np.errstate(over="ignore"):
+        single = shift.astype(np.float32), triangle.astype(np.float32)
+    size = np.linalg.norm(np.broadcast_to(form.factor, (k, d, d)), axis=(1, 2))
+    reach = (d + 4) * 2.0**-24 * size
+    if not all(np.isfinite(array).all() for array in single):
+        reach[:] = UNBOUNDED
+    return (*single, reach, np.linalg.norm(form.means, axis=1))
 
 
 def _padded(array: Array, shape: tuple[int, ...]) -> Array:
@@ -118,21 +140,22 @@ def room(packed: Packed, tile_rows: int, space: Workspace) -> tuple[Any, ...]:
     """Return the arrays that a tile is worked on in."""
     k, d, _, width = packed.shape
     block, dtype = VECTORS * BYTES // packed.dtype.itemsize, packed.dtype
+    screened = len(packed.model[-1][0]) > 0
     fitting = TILE_BYTES // (dtype.itemsize * 2 * width + 8 * k)
-    rows = -(-min(tile_rows, max(fitting, TILE_LEAST)) // block) * block
+    rows = -(-min(tile_rows, max(fitting, TILE_LEAST)) // STRETCH) * STRETCH
     groups = -(-k // GROUP) * GROUP
-    turned = width * (rows if d <= NARROW else block)  # few columns are kept for the sums
+    turned = width * (rows if d <= LANES else block)  # few columns are kept for the sums
     columns = (space.array("columns", (turned,), dtype), space.array("mapped", (width * block,), dtype))
     return (
         space.array("rows", (rows * width,), dtype),
         space.array("joint", (groups * rows,)),
         columns,
         *(space.array(name, (rows,)) for name in ("scale", "weight", "density", "ones")),
-        space.array("listed", (rows + LANES,), np.int64),
-        space.array("share", (rows + LANES,)),
+        space.array("listed", (rows + block,), np.int64),
         space.array("root", (rows + LANES,), dtype),
         space.array("products", (CHUNK * width + CHUNK // 2 * LANES,), dtype),
-        space.array("moved", ((NARROW + 1) * (STRETCH + (NARROW + 2) // 2 * LANES),)),
+        (space.array("coarse", (width * STRETCH if screened else 0,), np.float32), space.array("near", (block,))),
+        space.array("moved", ((LANES + 1) * (STRETCH + (LANES + 2) // 2 * LANES),)),
     )
 
 

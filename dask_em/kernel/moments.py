@@ -9,66 +9,97 @@ from __future__ import annotations
 from typing import Any
 
 import numba
+import numpy as np
 from llvmlite import ir
 from numba.extending import intrinsic
 
 from dask_em.kernel.layout import BYTES, LANES
 from dask_em.kernel.simd import HIGH, Emitter, emitted
 
-__all__ = ["dot", "moments", "outer", "roots", "scaled", "shares"]
+__all__ = ["SET", "dot", "moments", "near", "outer", "roots", "scaled", "shares"]
 
 INT = numba.types.int64
 INT64 = ir.IntType(64)
 FOUR = 4  # sums that are taken together where each would else wait for the last
 SOON = 8  # rows
+SET = np.array(
+    [([lane for lane in range(LANES) if bits >> lane & 1] + [0] * LANES)[:LANES] for bits in range(2**LANES)], np.uint8
+).ravel()  # for each byte, which of its bits are set
+
+
+def _listed(keep: Any) -> Any:
+    @intrinsic
+    def eight(_: Any, values: Any, at: Any, other: Any, i: Any, lanes: Any, index: Any, place: Any) -> Any:
+        """Write the numbers of the rows, of 8, that are kept; return how many they are. ``lanes`` is :data:`SET`."""
+
+        def write(e: Emitter) -> Any:
+            b, (at_, i_, place_) = e.builder, (e.arguments[n] for n in (1, 3, 6))
+            mask = keep(e, e.load(e.pointer(0), at_), e.load(e.pointer(2), i_))
+            bits = b.zext(b.bitcast(mask, ir.IntType(LANES)), INT64)
+            byte = ir.VectorType(ir.IntType(8), LANES)
+            which = b.load(b.bitcast(b.gep(e.pointer(4), [e.times(bits, LANES)]), byte.as_pointer()))
+            which.align = 1
+            e.store(e.pointer(5), place_, b.add(b.zext(which, ir.VectorType(INT64, LANES)), e.spread(i_)))
+            return b.ctpop(bits)
+
+        return emitted((values, INT, other, INT, lanes, index, INT), write, INT, BYTES)
+
+    return eight
+
+
+def _has_share(e: Emitter, value: Any, scale: Any) -> Any:
+    r = e.builder.fmul(value, scale)
+    return e.builder.fcmp_ordered(">", r, e.constant(r, 0.0))
+
+
+shares = _listed(_has_share)  # rows whose responsibility, value · other, is not zero
+near = _listed(lambda e, value, least: e.builder.fcmp_unordered(">=", value, least))  # not below other; NaN is kept
 
 
 @intrinsic
-def shares(_: Any, joint: Any, at: Any, scale: Any, i: Any, weight: Any, index: Any, place: Any) -> Any:
-    """Write the weighted responsibilities of 8 rows and the rows' numbers; return a bit for each that is not zero."""
+def roots(_: Any, joint: Any, at: Any, scale: Any, index: Any, count: Any, root: Any, squared: Any) -> Any:
+    """Write weighted responsibilities of listed rows (``squared``), or their roots, in the type of ``root``.
+
+    Return their sum. Zeros fill the last 8.
+    """
 
     def write(e: Emitter) -> Any:
-        b, (at_, i_, place_) = e.builder, (e.arguments[i] for i in (1, 3, 6))
-        r = b.fmul(e.load(e.pointer(0), at_), e.load(e.pointer(2), i_))
-        e.store(e.pointer(4), place_, r)
-        numbers = ir.Constant(ir.VectorType(INT64, LANES), list(range(LANES)))
-        e.store(e.pointer(5), place_, b.add(numbers, e.spread(i_)))
-        return b.zext(b.bitcast(b.fcmp_ordered(">", r, e.constant(r, 0.0)), ir.IntType(LANES)), INT64)
+        b, table, scales, listed, target = e.builder, *(e.pointer(n) for n in (0, 2, 3, 5))
+        at_, count_, squared_ = (e.arguments[n] for n in (1, 4, 6))
+        undefined = ir.Constant(ir.VectorType(ir.DoubleType(), LANES), ir.Undefined)
+        lanes = ir.Constant(ir.VectorType(INT64, LANES), list(range(LANES)))
 
-    return emitted((joint, INT, scale, INT, weight, index, INT), write, INT, BYTES)
+        def step(group: Any, sums: list[Any]) -> list[Any]:
+            begin, value, factor = e.times(group, LANES), undefined, undefined
+            for lane in range(LANES):
+                row, here = b.load(b.gep(listed, [e.at(begin, lane)])), ir.IntType(32)(lane)
+                value = b.insert_element(value, b.load(b.gep(table, [e.at(at_, row)])), here)
+                factor = b.insert_element(factor, b.load(b.gep(scales, [row])), here)
+            left = e.spread(b.sub(count_, begin))
+            r = b.select(b.icmp_signed("<", lanes, left), b.fmul(value, factor), e.constant(value, 0.0))
+            kept = b.select(squared_, r, e.sqrt(r))
+            e.store(target, begin, e.converted(kept, target.type.pointee))
+            return [b.fadd(sums[0], r)]
 
+        return e.total(e.loop(b.lshr(e.at(count_, LANES - 1), INT64(3)), e.zeros(table, 1), step)[0])
 
-@intrinsic
-def roots(_: Any, weight: Any, count: Any, root: Any, squared: Any) -> Any:
-    """Write weights (``squared``), or their square roots, in the type of ``root``; return their sum; 8 at a time."""
-
-    def write(e: Emitter) -> Any:
-        b, source, target = e.builder, e.pointer(0), e.pointer(2)
-
-        def step(i: Any, sums: list[Any]) -> list[Any]:
-            at = e.times(i, LANES)
-            value = e.load(source, at)
-            kept = b.select(e.arguments[3], value, e.sqrt(value))
-            e.store(target, at, e.converted(kept, target.type.pointee))
-            return [b.fadd(sums[0], value)]
-
-        return e.total(e.loop(b.lshr(e.arguments[1], INT64(3)), e.zeros(source, 1), step)[0])
-
-    return emitted((weight, INT, root, numba.types.boolean), write, numba.types.float64, BYTES)
+    types = (joint, INT, scale, index, INT, root, numba.types.boolean)
+    return emitted(types, write, numba.types.float64, BYTES)
 
 
 @intrinsic
 def dot(_: Any, a: Any, b: Any, count: Any) -> Any:
-    """Return Σ a b, 8 at a time."""
+    """Return Σ a b, 64 bytes at a time."""
 
     def write(e: Emitter) -> Any:
         one, other = e.pointer(0), e.pointer(1)
 
         def step(i: Any, sums: list[Any]) -> list[Any]:
-            at = e.times(i, LANES)
+            at = e.times(i, e.lanes)
             return [e.fused(e.load(one, at), e.load(other, at), sums[0])]
 
-        return e.total(e.loop(e.builder.lshr(e.arguments[2], INT64(3)), e.zeros(one, 1), step)[0])
+        total = e.loop(e.builder.udiv(e.arguments[2], INT64(e.lanes)), e.zeros(one, 1), step)[0]
+        return e.converted(e.total(total), ir.DoubleType())
 
     return emitted((a, b, INT), write, numba.types.float64, BYTES)
 

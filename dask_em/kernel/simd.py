@@ -40,8 +40,7 @@ def _registers() -> tuple[int, int]:
 
 
 REGISTERS, NATIVE = _registers()
-TALL = 6 if REGISTERS >= 32 else 3  # vectors of rows by 4 coordinates or components: 24 sums of 32, or 12 of 16
-HIGH = 8 if REGISTERS >= 32 else 4  # columns by 3 vectors of columns: as many
+TALL, HIGH = (6, 8) if REGISTERS >= 32 else (3, 4)  # vectors of rows by 4 sums; columns by 3 vectors of columns
 
 
 class Emitter:
@@ -148,6 +147,7 @@ class Emitter:
         builder.cbranch(builder.icmp_signed("<", i, stop), inner, after)
         builder.position_at_end(inner)
         results = body(i, phis)
+        builder.call(ir.InlineAsm(ir.FunctionType(ir.VoidType(), []), "", "", side_effect=True), [])  # not unrolled
         i.add_incoming(builder.add(i, INT(1)), builder.block)
         for phi, value in zip(phis, results, strict=True):
             phi.add_incoming(value, builder.block)
@@ -286,12 +286,12 @@ class Emitter:
 
 
 def emitted(
-    types: Sequence[Any], write: Callable[[Emitter], Value], returns: Any = numba.types.void, nbytes: int = NATIVE
+    types: Sequence[Any], write: Callable[[Emitter], Value], returns: Any = numba.types.void, nbytes: int = 0
 ) -> tuple[Any, Any]:
-    """Return what an intrinsic returns: a signature, and what writes its instructions, with vectors of some bytes."""
+    """Return what an intrinsic returns: a signature, and what writes its instructions; ``nbytes`` of a vector."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Value]) -> Value:
-        value = write(Emitter(context, builder, signature, arguments, nbytes))
+        value = write(Emitter(context, builder, signature, arguments, nbytes or NATIVE))
         return context.get_dummy_value() if value is None else value
 
     return returns(*types), generate

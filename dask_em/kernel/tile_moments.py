@@ -11,14 +11,13 @@ import numba
 from llvmlite import ir
 from numba.extending import intrinsic
 
-from dask_em.kernel.layout import GROUP, LANES, NARROW, STRETCH
+from dask_em.kernel.layout import GROUP, LANES, STRETCH
 from dask_em.kernel.simd import REGISTERS, Emitter, emitted
 
 __all__ = ["dense", "narrow"]
 
 INT = numba.types.int64
 INT64 = ir.IntType(64)
-COLUMNS = (*range(1, LANES + 1), *range(LANES + GROUP, NARROW + 1, GROUP))  # that loops are written for
 MOST = 24 if REGISTERS >= 32 else 11  # sums that stay in registers
 
 
@@ -92,7 +91,7 @@ def _narrow(products: bool) -> Any:
         oo: Any,
         width: Any,
     ) -> Any:
-        """Add Σ r y and Σ r y yᵀ (or Σ r y²), y = x − μ, of at most 16 columns; return Σ r.
+        """Add Σ r y and Σ r y yᵀ (or Σ r y²), y = x − μ, of at most 8 columns; return Σ r.
 
         r = joint · scale, of ``count`` rows; ``x`` is blocks of columns, each (xs / rows, rows). Rows go stretch by
         stretch: their √r and √r y are written to ``moved`` once, and read by a loop for each handful of sums.
@@ -102,7 +101,7 @@ def _narrow(products: bool) -> Any:
             b = e.builder
             after, none = (b.append_basic_block(name) for name in ("gathered", "none"))
             choice, counts = b.switch(e.arguments[1], none), []
-            for columns in COLUMNS:
+            for columns in range(1, LANES + 1):
                 here = b.append_basic_block(f"columns{columns}")
                 choice.add_case(INT64(columns), here)
                 b.position_at_end(here)
