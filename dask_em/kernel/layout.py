@@ -36,7 +36,7 @@ __all__ = [
 
 Array = np.ndarray[Any, Any]
 BYTES, LANES = 64, 8  # of a vector; float64 in it
-VECTORS, GROUP = 6, 4  # 6 vectors of rows by 4 coordinates or components: 24 sums in 32 registers
+VECTORS, GROUP = 6, 4  # of rows in a block, whatever the CPU's registers; coordinates or components at a time
 TILE_BYTES, TILE_LEAST = 512 * 1024, 480  # of a tile's rows and densities, near the L2 cache; rows, where they are wide
 STRETCH = 96  # rows: a block in float32, two in float64
 SCREENED = 20  # columns from which float32 may tell first which components a row is near

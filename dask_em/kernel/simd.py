@@ -46,8 +46,8 @@ TALL, HIGH = (6, 8) if REGISTERS >= 32 else (3, 4)  # vectors of rows by 4 sums;
 class Emitter:
     """What the loops below are written with: loads, products and a loop with sums that stay in registers.
 
-    The first array is of the type computed in; ``lanes`` of it are a vector, and ``wide`` of
-    float64; columns are padded to ``unit``, and ``rows`` are a block.
+    The first array is of the type computed in; ``lanes`` of it are a vector, and ``wide`` of float64;
+    columns are padded to ``unit``, and ``rows`` are a block.
     """
 
     def __init__(self, context: Any, builder: Any, signature: Any, arguments: Sequence[Value], nbytes: int) -> None:
