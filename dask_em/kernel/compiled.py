@@ -17,7 +17,7 @@ import numba
 
 from dask_em.kernel import densities
 from dask_em.kernel.densities import entered, mapped, softmax, whitened
-from dask_em.kernel.gathering import gather, gather_all, gather_narrow, write_sums
+from dask_em.kernel.gathering import copied, gather, gather_all, gather_narrow, gather_shared, write_sums
 from dask_em.kernel.layout import BYTES, DIAGONAL, GROUP, LANES, SHARED, STRETCH, TRIANGULAR, VECTORS
 from dask_em.kernel.moments import dot
 from dask_em.kernel.screening import screen
@@ -30,9 +30,10 @@ TOGETHER = densities.SIDE_BY_SIDE * LANES  # rows whose softmax is taken at once
 CROWDED = 0.5  # of a tile's responsibilities: beyond, all rows are taken where that is cheap
 SPARSE = 0.35  # of the last tile's: below, float32 tells first which are not zero
 inner = numba.njit(nogil=True)  # cached with the function that calls it
+inlined = numba.njit(nogil=True, inline="always")  # LLVM optimises what is not anew at each level: twice the seconds
 
 
-@inner
+@inlined
 def _enter(values: Any, centre: Any, start: int, n: int, width: int, x: Any, unit: int) -> int:
     """Centre rows, (n, width) with zeros beyond d; fill the last unit with zeros and return how many there are."""
     d, size = values.shape[1], len(values)
@@ -74,7 +75,7 @@ def _densities(kind: int, columns: Any, z: Any, first: int, shape: Any, model: A
             distances_by_component(columns, shift, i * d, scale, i, d, joint, at, stride)
 
 
-@inner
+@inlined
 def _share_out(kind: int, begin: int, n: int, known: bool, shape: Any, model: Any, space: Any) -> int:
     """Fill responsibilities but for their scale, (k, stride), the scale and log p(x), for rows of whole blocks.
 
@@ -96,7 +97,7 @@ def _share_out(kind: int, begin: int, n: int, known: bool, shape: Any, model: An
     return shares
 
 
-@inner
+@inlined
 def _tile(
     kind: int, values: Any, start: int, share: float, shape: Any, model: Any, space: Any, centre: Any
 ) -> tuple[int, float]:
@@ -108,19 +109,18 @@ def _tile(
     n, screened = min(len(space[3]), len(values) - start), len(model[5][2]) > 0
     unit = STRETCH if screened else VECTORS * BYTES // x.itemsize
     whole = _enter(values, centre, start, n, width, x, unit)
-    begin = shares = 0
-    if screened and start == 0:  # the first rows tell whether components lie apart
-        begin = unit
-        shares = _share_out(kind, 0, begin, False, shape, model, space)
-        share = shares / (begin * k)
-    known = screened and share < SPARSE
-    if known:
-        screen(begin, whole, shape, model, space)
-    shares += _share_out(kind, begin, whole, known, shape, model, space)
-    return whole, shares / (whole * k)
+    begin, shares = numba.int64(0), 0  # a literal would be a type of its own, and functions compiled once more for it
+    end = unit if screened and start == 0 else whole  # the first rows tell whether components lie apart
+    while begin < whole:
+        known = screened and share < SPARSE
+        if known:
+            screen(begin, end, shape, model, space)
+        shares += _share_out(kind, begin, end, known, shape, model, space)
+        share, begin, end = shares / (end * k), end, whole
+    return whole, share
 
 
-@inner
+@inlined
 def _summarize(
     kind: int, values: Any, weight: Any, shape: Any, model: Any, space: Any, sums: Any
 ) -> tuple[float, float]:
@@ -134,7 +134,7 @@ def _summarize(
     total, seen, share = 0.0, 0.0, 1.0
     for start in range(0, len(values), stride):
         n = min(stride, len(values) - start)
-        tile_weight[:n] = weight[start : start + n]
+        copied(weight, start, tile_weight, 0, n)
         tile_weight[n:] = 0
         whole, share = _tile(kind, values, start, share, shape, model, space, centre)
         total += dot(tile_weight, density, whole)
@@ -142,15 +142,18 @@ def _summarize(
         all_rows, here = share > CROWDED, (counts, first, second)
         if d <= LANES:
             gather_narrow(kind, whole, shape, turn[0], room, means, here)
-        elif kind != TRIANGULAR and all_rows:
-            gather_all(kind, x, whole, shape, room, means, here)
+            continue
+        if kind != TRIANGULAR and all_rows:
+            gather_all(x, whole, shape, room, means, here)
         else:
             gather(kind, x, whole, shape, room, means, here)
+        if kind == SHARED:
+            gather_shared(x, whole, shape, room, means, here)
     write_sums(kind, shape, counts, first, second, products, shared)
     return total, seen
 
 
-@inner
+@inlined
 def _evaluate(kind: int, values: Any, shape: Any, model: Any, space: Any, centre: Any, out: Any) -> None:
     """Write log p(x), (n,), and, where room is given, the responsibilities, (n, k)."""
     k, joint, scale, tile_weight, density = shape[0], space[1], space[3], space[4], space[5]
@@ -160,7 +163,7 @@ def _evaluate(kind: int, values: Any, shape: Any, model: Any, space: Any, centre
     for start in range(0, len(values), stride):
         n = min(stride, len(values) - start)
         _, share = _tile(kind, values, start, share, shape, model, space, centre)
-        density_out[start : start + n] = density[:n]
+        copied(density, 0, density_out, start, n)
         if resp.size:
             for j in range(n):
                 for i in range(k):

@@ -11,7 +11,7 @@ from dask_em.kernel.layout import BYTES, CHUNK, GROUP, LANES, SHARED, TRIANGULAR
 from dask_em.kernel.moments import SET, dot, roots, shares
 from dask_em.kernel.simd import HIGH, NATIVE, REGISTERS
 
-__all__ = ["gather", "gather_all", "gather_narrow", "write_sums"]
+__all__ = ["copied", "gather", "gather_all", "gather_narrow", "gather_shared", "write_sums"]
 
 scaled1, scaled2, scaled4 = (moments.scaled[width] for width in (1, 2, 4))
 outer1, outer2, outer3 = (moments.outer[width] for width in (1, 2, 3))
@@ -20,6 +20,13 @@ dense1, dense2, dense3 = (tile_moments.dense[width] for width in (1, 2, 3))
 narrow_products, narrow_squares = tile_moments.narrow[True], tile_moments.narrow[False]
 ROOMY = REGISTERS >= 32  # for the sums of 4 components and several vectors of columns
 inner = numba.njit(nogil=True)  # cached with the function that calls it
+
+
+@inner
+def copied(source: Any, begin: int, target: Any, at: int, n: int) -> None:
+    """Copy n elements: for a slice, numba would compile its sentence on shapes too, which takes four seconds."""
+    for i in range(n):
+        target[at + i] = source[begin + i]
 
 
 @inner
@@ -131,12 +138,10 @@ def gather(kind: int, x: Any, n: int, shape: Any, space: Any, means: Any, sums: 
         m = _active(joint, i * stride, n, scale, index)
         counts[i] += roots(joint, i * stride, scale, index, m, root, kind != TRIANGULAR)
         _listed(kind, x, m, width, (index, root, means), z, (first, second), (i * width, i * width * width))
-    if kind == SHARED:
-        _gather_shared(x, n, shape, space, means, (first, second))
 
 
 @inner
-def gather_all(kind: int, x: Any, n: int, shape: Any, space: Any, means: Any, sums: Any) -> None:
+def gather_all(x: Any, n: int, shape: Any, space: Any, means: Any, sums: Any) -> None:
     """Gather a tile from all rows: where most have a share in most components, lists of rows cost more."""
     k, _, _, width = shape
     joint, scale = space[:2]
@@ -160,18 +165,18 @@ def gather_all(kind: int, x: Any, n: int, shape: Any, space: Any, means: Any, su
             else:
                 dense1(x, width, joint, i * stride, stride, n, means, i * width + j, j, first, second)
                 j += lanes
-    if kind == SHARED:
-        _gather_shared(x, n, shape, space, means, (first, second))
 
 
 @inner
-def _gather_shared(x: Any, n: int, shape: Any, space: Any, means: Any, sums: Any) -> None:
+def gather_shared(x: Any, n: int, shape: Any, space: Any, means: Any, sums: Any) -> None:
     """Gather the scatter that all components share, about the frame's origin."""
     width, row = shape[3], -(-shape[0] // GROUP) * GROUP
     _, _, weight, ones, index, root, z, _ = space
-    m = _active(weight, 0, n, ones, index)
+    _, first, second = sums
+    begin, kind = numba.int64(0), numba.int64(TRIANGULAR)  # a literal would be a type of its own, to compile for
+    m = _active(weight, begin, n, ones, index)
     roots(weight, 0, ones, index, m, root, False)
-    _listed(TRIANGULAR, x, m, width, (index, root, means), z, sums, (row * width, row * width))
+    _listed(kind, x, m, width, (index, root, means), z, (first, second), (row * width, row * width))
 
 
 @inner
@@ -181,11 +186,11 @@ def write_sums(kind: int, shape: Any, counts: Any, first: Any, second: Any, prod
     last = -(-k // GROUP) * GROUP
     for i in range(k):
         products[i, 0] = counts[i]
-        products[i, 1 : 1 + d] = first[i * width : i * width + d]
+        copied(first, i * width, products[i], 1, d)
         if kind == TRIANGULAR:
             _write_triangle(second, i * width * width, width, d, products[i])
         else:
-            products[i, 1 + d :] = second[i * width : i * width + d]
+            copied(second, i * width, products[i], 1 + d, products.shape[1] - 1 - d)
     if kind == SHARED:
         _write_triangle(second, last * width, width, d, shared)
 
@@ -194,5 +199,5 @@ def write_sums(kind: int, shape: Any, counts: Any, first: Any, second: Any, prod
 def _write_triangle(second: Any, begin: int, width: int, d: int, row: Any) -> None:
     at = 1 + d
     for j in range(d):
-        row[at : at + d - j] = second[begin + j * width + j : begin + j * width + d]
+        copied(second, begin + j * width + j, row, at, d - j)
         at += d - j
