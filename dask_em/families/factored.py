@@ -15,9 +15,9 @@ import numpy as np
 from dask_em._record import record, static
 from dask_em.families.covariances import Covariance
 from dask_em.family import Collect, ProductForm, ProductStatistics
-from dask_em.rows import Frame, Rows
+from dask_em.rows import Arrays, Frame, Rows
 
-__all__ = ["FactoredForm"]
+__all__ = ["FactoredForm", "gathered"]
 
 Array = np.ndarray[Any, Any]
 EPS = float(np.finfo(np.float64).eps)
@@ -94,16 +94,24 @@ class FactoredForm:
         log_density += arrays.moved(self.constant, self)[:, None]
 
         def collect(resp: Array) -> ProductStatistics:
-            products = np.empty((k, self.covariance.feature_map.size(d)))
-            products[:, 0] = arrays.back(xp.sum(resp, axis=1))
-            shared = np.zeros((d, d)) if self.covariance.is_shared else None
-            for i in range(k):
-                r = resp[i, :]
-                y = xp.subtract(x, means[i, :, None], **deviations)
-                products[i, 1 : 1 + d] = arrays.back(y @ r)
-                products[i, 1 + d :] = self.covariance.gather(arrays, y, r)
-                if shared is not None:
-                    shared += arrays.back(xp.multiply(y, r, **arrays.out("mapped", (d, n))) @ y.T)
+            products, shared = gathered(self.covariance, arrays, x, resp, means)
             return ProductStatistics(products, shared, self.frame.centre, self.means)
 
         return log_density, collect
+
+
+def gathered(covariance: Covariance, arrays: Arrays, x: Array, resp: Array, means: Array) -> tuple[Array, Array | None]:
+    """Return Σ r φ(x − μ_k)ᵀ, (k, P), and what is shared: x (d, n), responsibilities (k, n), means (k, d)."""
+    xp, (d, n), k = arrays.xp, x.shape, means.shape[0]
+    deviations = arrays.out("deviations", (d, n))
+    products = np.empty((k, covariance.feature_map.size(d)))
+    products[:, 0] = arrays.back(xp.sum(resp, axis=1))
+    shared = np.zeros((d, d)) if covariance.is_shared else None
+    for i in range(k):
+        r = resp[i, :]
+        y = xp.subtract(x, means[i, :, None], **deviations)
+        products[i, 1 : 1 + d] = arrays.back(y @ r)
+        products[i, 1 + d :] = covariance.gather(arrays, y, r)
+        if shared is not None:
+            shared += arrays.back(xp.multiply(y, r, **arrays.out("mapped", (d, n))) @ y.T)
+    return products, shared

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import add
 from typing import Any
 
 import numpy as np
 
 from dask_em._record import record
 from dask_em.families.covariances import Covariance, Full
-from dask_em.families.factored import FactoredForm
+from dask_em.families.factored import FactoredForm, gathered
 from dask_em.families.factors import least_variances, upper_factor
 from dask_em.families.fixed import Fixed
-from dask_em.family import EMPTY, Geometry, ProductFamily, ProductForm, ProductStatistics, inner, translate
+from dask_em.family import EMPTY, Geometry, ProductFamily, ProductStatistics, inner, translate
 from dask_em.parameters import Parameters
 from dask_em.rows import Frame, Rows
 
@@ -80,8 +81,11 @@ class Gaussian(ProductFamily[GaussianParameters]):
         k, d = len(resp), rows.values.shape[1]
         unit = self.covariance.add(np.zeros(self.covariance.shape(k, d)), 1.0)
         free = dataclasses.replace(self, fixed=Fixed())  # nothing is known yet that could be kept
-        whole = self._gather(rows, np.full((k, len(rows)), 1 / k))
         extent = extents(rows.values.min(axis=0), rows.values.max(axis=0))
+        one = self._gather(rows, np.ones((1, len(rows))))
+        assert one.reference is not None  # the mean of all rows
+        products, reference = np.repeat(one.products / k, k, axis=0), np.repeat(one.reference, k, axis=0)
+        whole = dataclasses.replace(one, products=products, reference=reference)
         broad = free.maximize(whole, GaussianParameters(np.zeros((k, d)), unit, None, extent, np.tile(extent, (k, 1))))
         stats = self._gather(rows, resp)
         params = free.maximize(stats, broad)
@@ -92,17 +96,16 @@ class Gaussian(ProductFamily[GaussianParameters]):
         return GaussianParameters(params.means, covariances, None, extent)
 
     def _gather(self, rows: Rows, resp: Array) -> ProductStatistics:
-        k, d = len(resp), rows.values.shape[1]
-        features = self.covariance.feature_map
-        form = ProductForm(features, np.zeros((k, features.size(d))), np.zeros((d, d)), Frame.identity(d))
-        parts = (
-            form.expect(rows[at : at + TILE])[1](resp[:, at : at + TILE] * rows.weight[at : at + TILE])
-            for at in range(0, len(rows), TILE)
-        )
-        total = next(parts)
-        for part in parts:
-            total = total + part
-        return total
+        """Return the statistics of rows about the means of their own that responsibilities (k, n) give."""
+        d, total = rows.values.shape[1], resp @ rows.weight
+        means = (resp * rows.weight) @ rows.values / np.where(total > 0, total, 1.0)[:, None]
+        parts = []
+        for at in range(0, len(rows), TILE):
+            tile = rows[at : at + TILE]
+            share = resp[:, at : at + TILE] * tile.weight
+            sums = gathered(self.covariance, tile.arrays, tile.values.T, share, means)
+            parts.append(ProductStatistics(*sums, np.zeros(d), means))
+        return reduce(add, parts)
 
     def prepare(self, params: GaussianParameters, frame: Frame) -> FactoredForm:
         form = self.factored_form(params, frame)
