@@ -83,7 +83,7 @@ class Sample:
     size: int = static()
     hashes: Array  # (m,) uint64
     index: Array  # (m,) int64, the row's number in the data
-    values: Array  # (m, d)
+    values: Array  # (m, d), float32 where they are stored so, else float64
     weight: Array  # (m,)
 
     def __add__(self, other: Sample) -> Sample:

@@ -19,10 +19,10 @@ from dask_em.errors import InputError
 from dask_em.estimators.fitted import Fitted
 from dask_em.estimators.given import arranged, checked_labels, labels_of, substitute
 from dask_em.estimators.orders import Order, Start
-from dask_em.estimators.warming import warmed
+from dask_em.estimators.warming import pays, warmed
 from dask_em.families import Covariance, GaussianParameters
 from dask_em.families.gaussian import extents
-from dask_em.kernel import Holdout, Metric, Survey
+from dask_em.kernel import Holdout, Metric, Survey, compile_ahead
 from dask_em.mixture import TINY, MixtureParameters
 from dask_em.reduction import Reducer
 from dask_em.rows import Frame, Rows
@@ -43,12 +43,17 @@ class Begun:
 
 def begin(order: Order, reducer: Reducer, stopping: Stopping) -> Begun:
     """Take pass 0, and find where each restart of each model begins: fitted to the sample first, where that pays."""
-    features, common = reducer.layout.source.schema.features, order.common
+    schema, common = reducer.layout.source.schema, order.common
+    size = order.size(schema.features)
     seed, *_ = [int(start.random.randint(2**31)) for start in order.starts]  # all draw alike
     holdout = None if order.holdout is None else Holdout(order.holdout, seed + 1)
     if common["labels_init"] is not None:
         checked_labels(common["labels_init"], reducer.layout.rows)
-    survey = examine(reducer, order.size(features).sample_rows, seed, holdout)
+    given = all(start.is_given for start in order.starts)
+    warm = common["accelerate"] and stopping.max_passes and not given and common["init_params"] != OVER_ALL_ROWS
+    if warm and pays(reducer.layout.rows, size.sample_rows):
+        compile_ahead(schema.dtype)
+    survey = examine(reducer, size.sample_rows, seed, holdout)
     for start in order.starts:
         require_rows(survey, start.settings["n_components"])
     sites = [_Site(start, survey) for start in order.starts]
@@ -56,10 +61,9 @@ def begin(order: Order, reducer: Reducer, stopping: Stopping) -> Begun:
         _states(site, found, stopping) for site, found in zip(sites, _found(sites, reducer, holdout), strict=True)
     ]
     states = [state for group in groups for state in group]
-    given = all(start.is_given for start in order.starts)
-    if common["accelerate"] and stopping.max_passes and not given and common["init_params"] != OVER_ALL_ROWS:
+    if warm:
         rivals = Rivals(order.criterion, survey.weight)
-        states = warmed(groups, survey, order.size(features), rivals, drop=order.drop, move=not common["frozen"])
+        states = warmed(groups, survey, size, rivals, drop=order.drop, move=not common["frozen"])
     return Begun(tuple(states), survey.weight, holdout)
 
 

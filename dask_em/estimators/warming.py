@@ -18,7 +18,7 @@ from dask_em.rows import Rows
 from dask_em.statistics import Sample
 from dask_em.storage import Weighted, open_source
 
-__all__ = ["warmed"]
+__all__ = ["pays", "warmed"]
 
 WORTH = 2  # times the sample's rows: with fewer, the passes over all rows cost as little
 PASSES, TOLERANCE = 300, 1e-7  # over the sample; nats per row: a flat ridge has to be walked to its end here
@@ -33,6 +33,11 @@ TILE = 1024
 logger = logging.getLogger("dask_em")
 
 
+def pays(rows: int, sample: int) -> bool:
+    """Say whether a sample has so much fewer rows than all that a fit of it costs little."""
+    return rows >= WORTH * sample
+
+
 def warmed(
     groups: Sequence[Sequence[State]], survey: Survey, size: ModelSize, rivals: Rivals, *, drop: bool, move: bool
 ) -> list[State]:
@@ -43,7 +48,7 @@ def warmed(
     sample holds half of all rows, the states go on as they are.
     """
     sample, states = survey.sample, [state for group in groups for state in group]
-    if survey.rows < WORTH * len(sample.values):
+    if not pays(survey.rows, len(sample.values)):
         return states
     order = np.argsort(sample.index)
     source = Weighted(open_source(sample.values[order]), sample.weight[order])

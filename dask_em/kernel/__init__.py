@@ -4,7 +4,15 @@ from dask_em.kernel import reference
 from dask_em.kernel.holdout import Holdout, apart, summarize_apart
 from dask_em.kernel.judging import Judged, judge
 from dask_em.kernel.nearest import Metric, Search, far_rows, nearest, tally
-from dask_em.kernel.passes import compiled_kernel, labels, log_density, responsibilities, score, summarize
+from dask_em.kernel.passes import (
+    compile_ahead,
+    compiled_kernel,
+    labels,
+    log_density,
+    responsibilities,
+    score,
+    summarize,
+)
 from dask_em.kernel.survey import LARGEST, Survey, refuse_faults, survey
 
 __all__ = [
@@ -15,6 +23,7 @@ __all__ = [
     "Search",
     "Survey",
     "apart",
+    "compile_ahead",
     "compiled_kernel",
     "far_rows",
     "judge",

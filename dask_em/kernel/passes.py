@@ -25,7 +25,7 @@ from dask_em.mixture import MixtureStatistics, PreparedMixture
 from dask_em.rows import Rows
 from dask_em.statistics import Joint, Score
 
-__all__ = ["compiled_kernel", "labels", "log_density", "responsibilities", "score", "summarize"]
+__all__ = ["compile_ahead", "compiled_kernel", "labels", "log_density", "responsibilities", "score", "summarize"]
 
 Array = np.ndarray[Any, Any]
 ROOM = 20  # of a weight's exponent in float32, whose squares of values need the rest
@@ -43,6 +43,13 @@ def compiled_kernel() -> Any | None:
     except ImportError as error:  # numba refuses a NumPy that is newer than it
         warnings.warn(f"numba cannot be used ({error}); the slower NumPy kernel is", RuntimeWarning, stacklevel=2)
         return None
+
+
+def compile_ahead(stored: np.dtype[Any]) -> None:
+    """Begin to compile what rows stored as a type will need, unless that is done: it goes on beside the caller."""
+    functions = compiled_kernel()
+    if functions is not None:
+        functions.compile_ahead(_taken(stored))
 
 
 def summarize(models: tuple[PreparedMixture, ...], tile_rows: int, rows: Rows) -> Joint:
@@ -96,9 +103,12 @@ def _room(model: PreparedMixture, packed: Packed, tile_rows: int, rows: Rows) ->
 
 
 def _values(rows: Rows) -> Array:
-    values = rows.values
-    kind = values.dtype if values.dtype in (np.float32, np.float64) else np.dtype(np.float64)
-    return _frozen(np.require(values, kind.newbyteorder("="), ["C", "A"]))
+    return _frozen(np.require(rows.values, _taken(rows.values.dtype), ["C", "A"]))
+
+
+def _taken(stored: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type in which the compiled kernel takes values of any type."""
+    return np.dtype(stored.type) if stored in (np.float32, np.float64) else np.dtype(np.float64)
 
 
 def _frozen(array: Array) -> Array:

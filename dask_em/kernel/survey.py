@@ -110,7 +110,9 @@ def _sample(size: int, total: int, seed: int, rows: Rows) -> Sample:
     share = min(1.0, (size + SURE * size**0.5 + SURE**2) / total)
     hashes = hashed(rows.index, seed)
     here = np.flatnonzero((hashes <= np.uint64(share * (2**64 - 2**11))) & (rows.weight > 0))
-    values = np.asarray(rows.values[here], np.float64)
+    values = rows.values[here]
+    if values.dtype != np.float32:  # which stays as it is: one compiled kernel serves the sample and all rows
+        values = np.asarray(values, np.float64)
     return Sample(size, hashes[here], rows.index[here], values, rows.weight[here]).ordered()
 
 

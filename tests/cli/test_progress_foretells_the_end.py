@@ -3,6 +3,7 @@ import math
 import sys
 from io import StringIO
 from pathlib import Path
+from threading import Lock
 
 import pytest
 from rich.console import Console
@@ -72,6 +73,7 @@ def test_and_who_computes_only_where_that_has_changed():
 def test_that_the_kernel_is_compiled_is_told_once(call, monkeypatch):
     kernel = compiled_kernel()
     monkeypatch.setattr(kernel, "_READY", set())
+    monkeypatch.setattr(kernel, "_UNTOLD", Lock())
     monkeypatch.setattr(kernel, "_mark", lambda *types: Path("not kept"))
     monkeypatch.setattr(sys, "executable", "/nowhere/python")  # the kernel that is there serves
     for lines in (1, 0):
