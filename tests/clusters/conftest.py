@@ -17,23 +17,23 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
-def controller() -> Iterator[Slurm]:
-    """Slurm, started once: jobs find this checkout and the environment of the tests."""
+def started() -> Iterator[Slurm]:
+    """Slurm, started once."""
     if MISSING:
         pytest.skip(f"{', '.join(MISSING)} not installed: apt-get install slurm-wlm munge")
-    with running_slurm() as slurm, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLURM_CONF", str(slurm.configuration))
-        patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
-        patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    with running_slurm() as slurm:
         yield slurm
 
 
 @pytest.fixture
-def slurm(controller: Slurm, folder: Path) -> Iterator[Slurm]:
-    """Slurm, in whose queue nothing may be left when the test has ended."""
-    assert not controller.jobs()
-    yield controller
-    controller.empty()
+def slurm(started: Slurm, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slurm]:
+    """Slurm, in whose queue nothing may be left: jobs find this checkout and the environment of the tests."""
+    monkeypatch.setenv("SLURM_CONF", str(started.configuration))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    assert not started.jobs()
+    yield started
+    started.empty()
 
 
 @pytest.fixture
