@@ -169,7 +169,6 @@ def test_weights_that_cannot_be_read_are_named(files: Path) -> None:
         (np.zeros(()), {}, DataError, "array is a single number"),
         (np.zeros((3, 0)), {}, DataError, "has no columns"),
     ],
-    ids=str,
 )
 def test_what_cannot_be_opened_is_said_in_a_sentence(
     files: Path, data: Any, given: dict[str, Any], error: type[Exception], sentence: str
