@@ -15,7 +15,7 @@ from dask_em._record import record
 from dask_em.families.coordinates import Triangles, Unconstrained
 from dask_em.families.factors import floored, upper_factor, upper_factors
 from dask_em.families.features import Linear, Products
-from dask_em.families.triangles import symmetric, upper
+from dask_em.families.triangles import halves, symmetric, upper
 from dask_em.family import FeatureMap, ProductStatistics
 from dask_em.rows import Arrays
 
@@ -69,7 +69,7 @@ class Covariance(ABC):
         """Map deviations (k, n, d) from the k means to n coordinates of unit variance, (k, n, d)."""
 
     @abstractmethod
-    def natural(self, factor: Array, means: Array) -> tuple[Array, Array, Array | None]:
+    def natural(self, precision: Array, means: Array) -> tuple[Array, Array, Array | None]:
         """Return the linear (k, d) and quadratic (k, P−1−d) natural parameters, and Λ where it is shared."""
 
     @abstractmethod
@@ -151,11 +151,11 @@ class Full(Covariance):
     def whiten(self, factor: Array, deviations: Array) -> Array:
         return np.asarray(deviations @ factor)
 
-    def natural(self, factor: Array, means: Array) -> tuple[Array, Array, Array | None]:
-        (k, d), precision = means.shape, self.precision(factor)
+    def natural(self, precision: Array, means: Array) -> tuple[Array, Array, Array | None]:
+        k, d = means.shape
         linear = (precision @ means[:, :, None])[:, :, 0]
-        np.einsum("kii->ki", precision)[...] /= 2
-        return linear, -precision.reshape(k, d * d).take(upper(d), axis=1), None
+        quadratic = precision.reshape(k, d * d).take(upper(d), axis=1)
+        return linear, -halves(d) * quadratic, None
 
     def standardise(self, arrays: Arrays, factor: Array, component: int, y: Array) -> Array:
         return arrays.xp.matmul(factor[component, :, :].T, y, **arrays.out("mapped", y.shape))  # type: ignore[no-any-return]
@@ -225,8 +225,7 @@ class Tied(Covariance):
     def whiten(self, factor: Array, deviations: Array) -> Array:
         return np.asarray(deviations @ factor)
 
-    def natural(self, factor: Array, means: Array) -> tuple[Array, Array, Array | None]:
-        precision = self.precision(factor)
+    def natural(self, precision: Array, means: Array) -> tuple[Array, Array, Array | None]:
         return means @ precision, np.empty((len(means), 0)), precision
 
     def standardise(self, arrays: Arrays, factor: Array, component: int, y: Array) -> Array:

@@ -39,17 +39,21 @@ class FactoredForm:
     @cached_property
     def product(self) -> ProductForm:
         """The form about the frame's origin: natural parameters."""
-        linear, quadratic, shared = self.covariance.natural(self.factor, self.means)
+        return self.product_with(self.covariance.precision(self.factor))
+
+    def product_with(self, precision: Array) -> ProductForm:
+        """Return the same where the precisions are known, in the covariances' shape, here and below."""
+        linear, quadratic, shared = self.covariance.natural(precision, self.means)
         constant = self.constant - 0.5 * (linear * self.means).sum(axis=1)
         natural = np.concatenate([constant[:, None], linear, quadratic], axis=1)
         return ProductForm(self.covariance.feature_map, natural, shared, self.frame)
 
-    def cancellation(self, squares: Array) -> float:
+    def cancellation(self, precision: Array, squares: Array) -> float:
         """Return what subtracting the means' part from a scatter about the origin costs: ε max_j E[x_j²] (Σ⁻¹)_jj.
 
         ``squares`` (d,) are E[x_j²] about the frame's origin, here and below.
         """
-        precisions = self.covariance.diagonals(self.covariance.precision(self.factor), *self.means.shape)
+        precisions = self.covariance.diagonals(precision, *self.means.shape)
         return float(EPS * (squares * precisions).max())
 
     def single_error(self, squares: Array) -> float:
@@ -63,13 +67,13 @@ class FactoredForm:
             return float("inf")
         return float(4 * EPS_SINGLE * (size @ magnitude).sum(axis=1).max())
 
-    def error(self, squares: Array) -> float:
+    def error(self, precision: Array, squares: Array) -> float:
         """Return a bound of the product form's error in a log-density, nats: 4 ε Σ_j |a_kj| mean |φ_j|, worst k.
 
         Means over the rows are bounded by second moments (Cauchy and Schwarz).
         """
         size = np.sqrt(squares)
-        precision = self.covariance.dense(self.covariance.precision(self.factor), *self.means.shape)
+        precision = self.covariance.dense(precision, *self.means.shape)
         linear = (precision @ self.means[:, :, None])[:, :, 0]
         constant = self.constant - 0.5 * (linear * self.means).sum(axis=1)
         quadratic = 0.5 * (np.abs(precision) @ size) @ size

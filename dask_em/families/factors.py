@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.linalg.lapack import dtrtri
+from scipy.linalg.lapack import dpotrf, dtrtri
 
 __all__ = ["floored", "inverse_roots", "least_variances", "upper_factor", "upper_factors"]
 
@@ -52,21 +52,12 @@ def floored(covariances: Array, least: Array) -> tuple[Array, Array]:
     variances = np.diagonal(covariances, axis1=1, axis2=2)
     scale = np.sqrt(np.maximum(least, ROUNDING * d * variances))  # or there would be no factor
     ratios = covariances / scale[:, :, None] / scale[:, None, :]
-    if _definite(ratios - np.eye(d)):
-        return covariances, np.zeros(len(covariances), np.bool_)
-    less = np.array([not _definite(ratio - np.eye(d)) for ratio in ratios])
+    less = np.array([dpotrf(excess, clean=0)[1] > 0 for excess in ratios - np.eye(d)])
+    if not less.any():
+        return covariances, less
     raised = covariances.copy()
     for i in np.flatnonzero(less):
         values, vectors = np.linalg.eigh(ratios[i])
         root = vectors * np.sqrt(np.maximum(values, 1.0)) * scale[i, :, None]
         raised[i] = root @ root.T
     return raised, less
-
-
-def _definite(matrices: Array) -> bool:
-    """Say whether all are positive definite."""
-    try:
-        np.linalg.cholesky(matrices)
-    except np.linalg.LinAlgError:
-        return False
-    return True

@@ -46,8 +46,18 @@ class GaussianParameters(Parameters):
             self._factors[covariance] = covariance.factor(self.covariances)
         return self._factors[covariance]
 
+    def precision(self, covariance: Covariance) -> Array:
+        """Return the precisions, in the covariances' shape, found once too."""
+        if covariance not in self._precisions:
+            self._precisions[covariance] = covariance.precision(self.factor(covariance))
+        return self._precisions[covariance]
+
     @cached_property
     def _factors(self) -> dict[Covariance, Array]:
+        return {}
+
+    @cached_property
+    def _precisions(self) -> dict[Covariance, Array]:
         return {}
 
 
@@ -110,10 +120,10 @@ class Gaussian(ProductFamily[GaussianParameters]):
     def prepare(self, params: GaussianParameters, frame: Frame) -> FactoredForm:
         form = self.factored_form(params, frame)
         few = self.covariance.few(*params.means.shape)
-        squares = self.mean_squares(params)
-        accurate = not few and form.error(squares) <= ACCURATE
+        squares, precision = self.mean_squares(params), params.precision(self.covariance)
+        accurate = not few and form.error(precision, squares) <= ACCURATE
         if accurate and self.covariance.is_shared:  # its scatter is summed about the frame's origin
-            accurate = form.cancellation(squares) <= ACCURATE_SCATTER
+            accurate = form.cancellation(precision, squares) <= ACCURATE_SCATTER
         single = self.precision == "auto" and form.single_error(squares) <= ACCURATE_SINGLE
         return dataclasses.replace(form, accurate=accurate, single=single)
 
@@ -125,7 +135,7 @@ class Gaussian(ProductFamily[GaussianParameters]):
     def factored_form(self, params: GaussianParameters, frame: Frame) -> FactoredForm:
         """Return the form about each component's own mean."""
         (k, d), factor = params.means.shape, params.factor(self.covariance)
-        constant = self.covariance.half_log_determinant(factor, d) - 0.5 * d * LOG_2PI - self._blur(factor, k, d)
+        constant = self.covariance.half_log_determinant(factor, d) - 0.5 * d * LOG_2PI - self._blur(params)
         return FactoredForm(self.covariance, np.broadcast_to(constant, (k,)).copy(), factor, params.means, frame)
 
     def maximize(self, stats: ProductStatistics, params: GaussianParameters) -> GaussianParameters:
@@ -158,13 +168,13 @@ class Gaussian(ProductFamily[GaussianParameters]):
         extent = variances.mean(axis=0) + params.means.var(axis=0) if params.extent is None else params.extent
         return extent, variances if params.narrowest is None else params.narrowest
 
-    def _blur(self, factor: Array, components: int, features: int) -> Array | float:
+    def _blur(self, params: GaussianParameters) -> Array | float:
         """Return (λ/2) tr Σ_k⁻¹, (k,), where the objective has that term: a fixed covariance needs none."""
         if not self.blurred:
             return 0.0
-        precisions = self.covariance.diagonals(self.covariance.precision(factor), components, features)
+        precisions = self.covariance.diagonals(params.precision(self.covariance), *params.means.shape)
         blur = np.asarray(self.regularization / 2 * precisions.sum(axis=1))
-        return np.where(self.fixed.covariance_of(components), 0.0, blur)
+        return np.where(self.fixed.covariance_of(len(blur)), 0.0, blur)
 
     def standardise(self, params: GaussianParameters, weights: Array, points: Array) -> Array:
         """Map points (n, d) to coordinates in which the pooled covariance, weighted by ``weights`` (k,), is 1."""
@@ -194,8 +204,7 @@ class Gaussian(ProductFamily[GaussianParameters]):
         return 0.0
 
     def penalty(self, params: GaussianParameters) -> Array:
-        k, d = params.means.shape
-        return np.broadcast_to(self._blur(params.factor(self.covariance), k, d), (k,))
+        return np.broadcast_to(self._blur(params), (len(params.means),))
 
     def degrees_of_freedom(self, params: GaussianParameters) -> int:
         k, d = params.means.shape
@@ -222,7 +231,7 @@ class GaussianGeometry(Geometry[GaussianParameters, ProductStatistics]):
         form = self.family.factored_form(params, Frame(stats.centre))
         if stats.reference is not None:
             form = dataclasses.replace(form, means=params.means - stats.reference)
-        return inner(stats, form.product)
+        return inner(stats, form.product_with(params.precision(self.family.covariance)))
 
     def change(self, params: GaussianParameters, previous: GaussianParameters) -> float:
         """Means change relative to their component's standard deviations, covariances relative to variances."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["lower", "symmetric", "upper"]
+__all__ = ["halves", "lower", "symmetric", "upper"]
 
 Array = np.ndarray[Any, Any]
 
@@ -22,6 +22,12 @@ def upper(d: int) -> Array:
 def lower(d: int) -> Array:
     """Return where the lower triangle lies in a flattened matrix, (d (d + 1) / 2,)."""
     return _fixed(np.flatnonzero(np.tri(d)))
+
+
+@cache
+def halves(d: int) -> Array:
+    """Return ½ where the upper triangle has the diagonal, and 1 elsewhere: ½ xᵀΛx = Σ_i≤j halves λ_ij x_i x_j."""
+    return _fixed((np.ones((d, d)) - np.eye(d) / 2).ravel()[upper(d)])
 
 
 def symmetric(triangles: Array, d: int) -> Array:

@@ -59,8 +59,8 @@ class Diagonal(_Variances):
     def whiten(self, factor: Array, deviations: Array) -> Array:
         return np.asarray(deviations * factor[:, None, :])
 
-    def natural(self, factor: Array, means: Array) -> tuple[Array, Array, Array | None]:
-        return factor**2 * means, -(factor**2) / 2, None
+    def natural(self, precision: Array, means: Array) -> tuple[Array, Array, Array | None]:
+        return precision * means, -precision / 2, None
 
     def standardise(self, arrays: Arrays, factor: Array, component: int, y: Array) -> Array:
         return arrays.xp.multiply(factor[component, :, None], y, **arrays.out("mapped", y.shape))  # type: ignore[no-any-return]
@@ -115,9 +115,8 @@ class Spherical(_Variances):
     def whiten(self, factor: Array, deviations: Array) -> Array:
         return np.asarray(deviations * factor[:, None, None])
 
-    def natural(self, factor: Array, means: Array) -> tuple[Array, Array, Array | None]:
-        precision = (factor**2)[:, None]
-        return precision * means, -precision / 2, None
+    def natural(self, precision: Array, means: Array) -> tuple[Array, Array, Array | None]:
+        return precision[:, None] * means, -precision[:, None] / 2, None
 
     def standardise(self, arrays: Arrays, factor: Array, component: int, y: Array) -> Array:
         return arrays.xp.multiply(factor[component], y, **arrays.out("mapped", y.shape))  # type: ignore[no-any-return]
