@@ -101,9 +101,9 @@ class Plan:
     @property
     def memory_bytes(self) -> int:
         """Peak bytes of one worker thread, beside the interpreter and its libraries: an upper bound."""
-        size, layout, schema = self.size, self.layout, self.layout.source.schema
+        size, layout = self.size, self.layout
         atom, rows = self._atom_bytes, max((block.rows for block in layout.blocks), default=0)
-        slabs = (AHEAD + 2 + size.apart) * min(layout.slab_rows, rows) * (schema.features * schema.dtype.itemsize + 8)
+        slabs = (AHEAD + 2 + size.apart) * min(layout.slab_rows, rows) * layout.row_nbytes
         tile = 8 * min(layout.tile_rows, rows) * (size.products + 4 * size.components + 24)
         statistics = (ARITY + 2 + LAID_OUT) * size.statistics_bytes
         kept = max(KEPT_LEAST, ATOMS_KEPT * min(atom, MAPPED))

@@ -169,10 +169,8 @@ def staying(layout: Layout, nbytes: float, movable: Callable[[Block], bool] = bo
 
     They are spread evenly, so that reading is; where less is allowed later, they are some of those that stayed before.
     """
-    schema = layout.source.schema
-    row = schema.features * schema.dtype.itemsize + 8  # and a weight
     could = [block for block in layout.blocks if not block.in_memory and movable(block)]
-    share = min(1.0, nbytes / max(1, sum(block.rows for block in could) * row))
+    share = min(1.0, nbytes / max(1, sum(block.rows for block in could) * layout.row_nbytes))
     if share < LEAST_SHARE:
         return frozenset()
     turns = sorted(range(len(could)), key=lambda i: i * GOLDEN % 1.0)

@@ -12,10 +12,11 @@ from dask_em.execution.tasks import held_by_blocks
 from dask_em.reduction import ARITY, tree
 from dask_em.storage.blocks import Block, Layout
 
-__all__ = ["batches", "single"]
+__all__ = ["batches", "common", "single"]
 
 BATCH_BYTES = 256 * 2**20  # decoded: no more is lost with a worker, and waited for, than where one block is as large
 LOOSE = 4  # blocks for each thread, at least, that are left alone: they even out what workers differ in
+COPIES = 0.5  # of all blocks, at most, are read once more
 
 
 def single(indices: Iterable[int]) -> list[range]:
@@ -34,6 +35,18 @@ def batches(layout: Layout, threads: int) -> list[range]:
     most = min(len(nodes), max(0, len(blocks) - LOOSE * threads) // ARITY)
     whole = set(nodes[: most // threads * threads])
     return [batch for node in lowest for batch in ([node] if node in whole else single(node))]
+
+
+def common(layout: Layout, cut: list[range], stay: frozenset[int], nbytes: float, threads: list[int]) -> frozenset[int]:
+    """Return the blocks of which each worker should keep a copy: the last of those that have tasks of their own.
+
+    There are any where all rows stay on few workers, told by their threads, and the copies have room in ``nbytes``.
+    """
+    last = [batch.start for batch in cut if len(batch) == 1][-LOOSE * sum(threads) :]
+    blocks, others = layout.blocks, len(threads) - 1
+    rows = layout.rows + others * sum(blocks[index].rows for index in last)
+    enough = len(last) == LOOSE * sum(threads) and 0 < others * len(last) <= COPIES * len(blocks)
+    return frozenset(last if enough and len(stay) == len(blocks) and rows * layout.row_nbytes <= nbytes else ())
 
 
 def _may(blocks: tuple[Block, ...]) -> bool:

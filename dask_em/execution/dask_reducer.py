@@ -58,8 +58,9 @@ class _Pass:
     def name(self) -> str:
         return f"{self.run}-{self.attempt}-{self.number}"
 
-    def block(self, index: int) -> Hashable:
-        return (f"{self.prefix}-{self.name}", index)
+    def block(self, batch: Argument) -> Hashable:
+        group = "-common" if batch.anywhere else ""  # the scheduler gives out one by one what groups have no need for
+        return (f"{self.prefix}-{self.name}{group}", batch.batch.start)
 
     def node(self, level: int, index: int) -> Hashable:
         return (f"mrg-{self.name}-{level}", index)
@@ -210,21 +211,23 @@ class DaskReducer:
             kernel_argument = (f"par-{this.name}", 0)
             graph[kernel_argument] = (keep, parcel(kernel))
         reads: dict[range, Hashable] = {}
+        tasks: dict[range, Hashable] = {}
         for argument in arguments:
             if argument.read is not None:
                 graph[argument.kept] = argument.read
                 reads[argument.batch] = argument.kept
-            graph[this.block(argument.batch.start)] = self._task(argument, kernel_argument, sink)
-        return graph, reads, self._sum(graph, this, {argument.batch for argument in arguments})
+            tasks[argument.batch] = key = this.block(argument)
+            graph[key] = self._task(argument, kernel_argument, sink)
+        return graph, reads, self._sum(graph, this, tasks)
 
-    def _sum(self, graph: Graph, this: _Pass, batches: set[range]) -> Hashable:
-        """Add the tasks that add up what batches return, and return the key of the sum."""
-        blocks = len(self.layout.blocks)
-        keys = [this.block(index) for index in range(blocks)]
-        for level, nodes in enumerate(tree(blocks), 1):
+    def _sum(self, graph: Graph, this: _Pass, tasks: dict[range, Hashable]) -> Hashable:
+        """Add the tasks that add up what batches return, by batch, and return the key of the sum."""
+        first = {batch.start: key for batch, key in tasks.items()}
+        keys = [first.get(index) for index in range(len(self.layout.blocks))]
+        for level, nodes in enumerate(tree(len(keys)), 1):
             parts, keys = keys, []
             for index, node in enumerate(nodes):
-                if level == 1 and node in batches:
+                if level == 1 and node in tasks:
                     keys.append(parts[node.start])
                 else:
                     keys.append(this.node(level, index))
@@ -243,7 +246,7 @@ class DaskReducer:
         ahead = AHEAD * max(1, sum((chosen or threads).values()))
 
         def submit(argument: Argument) -> Any:
-            key = this.block(argument.batch.start)
+            key = this.block(argument)
             with noticing_loss(), large_graphs():
                 return self._client.submit(*task(argument), key=key, pure=False, workers=list(chosen) or None)
 
@@ -266,5 +269,6 @@ class DaskReducer:
             return merge(values)
 
     def _task(self, argument: Argument, kernel: Any, sink: Sink | None) -> tuple[Any, ...]:
-        work = BlockTask(self._run, self.layout.slab_rows, tuple(argument.held), sink, argument.read is not None)
+        fresh, common, ahead = argument.read is not None, argument.common, argument.ahead
+        work = BlockTask(self._run, self.layout.slab_rows, tuple(argument.held), sink, fresh, common, ahead)
         return work, kernel, argument.source, argument.blocks, argument.kept, *argument.held.values()

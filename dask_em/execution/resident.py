@@ -6,7 +6,7 @@ All of it is made by tasks, so that the scheduler has it made again where a work
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from dask.utils import parse_bytes
 from distributed import Client, Future
 
-from dask_em.execution.batches import batches, single
+from dask_em.execution.batches import batches, common, single
 from dask_em.execution.tasks import (
     KeepTask,
     Parcel,
@@ -58,6 +58,13 @@ class Argument:
     held: dict[Hashable, Future[Any]]  # of the user's own, already on the cluster
     kept: Future[Any] | Hashable | None = None  # the others, whose rows stay, or the key of a task that reads them
     read: tuple[Any, ...] | None = None  # that task, to be run in the same graph
+    common: frozenset[int] = frozenset()  # blocks of which each worker keeps a copy
+    ahead: Parcel | None = None  # those, where copies are to be read now
+
+    @property
+    def anywhere(self) -> bool:
+        """Whether all workers have, or will have, what it needs."""
+        return self.batch.start in self.common
 
 
 def fewer_than_cliff(tasks: int, client: Any) -> bool:
@@ -114,6 +121,7 @@ class Resident:
         self._kept: dict[Hashable, Future[Any]] = {}
         self._rows: dict[Indices, Future[Any]] = {}  # of blocks read from storage
         self._batches: dict[range, Indices] = {}  # those of its blocks that stay
+        self._common: frozenset[int] = frozenset()  # of which each worker keeps a copy
         self._threads = 1  # the most so far: rows that stay in batches are not read again for a worker's death
         self._rounds = count()  # of reading: new keys, since the client knows what became of the old ones
         self._looked = float("-inf")
@@ -129,14 +137,15 @@ class Resident:
         sources, round_ = self._sources(attempt), next(self._rounds)
         self._choose(attempt)
         for batch, stay in self._batches.items():
-            source, read = sources[batch.start % len(sources)], None
+            source, read, ahead = sources[batch.start % len(sources)], None, None
             kept: Any = self._rows.get(stay)
             if kept is None and stay and again:
                 kept = (f"read-{self._run}-{round_}", batch.start)
                 read = (KeepTask(self._layout.slab_rows), source, self._sent(stay, attempt))
+                ahead = small_parcel(self._bare(sorted(self._common))) if self._common else None
             rest = tuple(index for index in batch if kept is None or index not in stay)
             held = held_by_blocks(self._layout.blocks[index] for index in rest)
-            yield Argument(batch, source, self._sent(rest, attempt), held, kept, read)
+            yield Argument(batch, source, self._sent(rest, attempt), held, kept, read, self._common, ahead)
 
     def took(self, batch: range, rows: Future[Any]) -> None:
         """Keep the rows that a task of a pass has read; what was sent to read them is known to the scheduler alone."""
@@ -156,7 +165,7 @@ class Resident:
     def _choose(self, attempt: int) -> None:
         """Choose the batches and the blocks that stay, and give back those that no longer do."""
         if attempt > 1:
-            self._batches = dict.fromkeys(single(range(len(self._layout.blocks))), ())
+            self._batches, self._common = dict.fromkeys(single(range(len(self._layout.blocks))), ()), frozenset()
             self._looked = float("-inf")
         elif time.monotonic() - self._looked > LOOK_AGAIN:
             workers = _workers(self._client)
@@ -164,6 +173,8 @@ class Resident:
             stay = staying(self._layout, allowed, lambda block: not held_by_blocks([block]))
             self._threads = max(self._threads, sum(worker["nthreads"] for worker in workers))
             cut = batches(self._layout, self._threads)
+            self._common = common(self._layout, cut, stay, allowed, [worker["nthreads"] for worker in workers])
+            stay -= self._common
             self._batches = {batch: tuple(index for index in batch if index in stay) for batch in cut}
             self._looked = time.monotonic()
         wanted = set(self._batches.values())
@@ -193,7 +204,7 @@ class Resident:
         packed = self._parcels[indices]
         return self._keep("load", indices, self._bare(indices), attempt) if packed is None else packed
 
-    def _bare(self, indices: Indices) -> tuple[Block, ...]:
+    def _bare(self, indices: Iterable[int]) -> tuple[Block, ...]:
         return bare_blocks(self._layout.blocks[index] for index in indices)
 
     def _keep(self, prefix: str, number: Hashable, value: Any, attempt: int) -> Future[Any]:

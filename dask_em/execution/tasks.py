@@ -16,6 +16,7 @@ from dask.sizeof import sizeof
 from dask_em.errors import DaskEMError, DataError
 from dask_em.execution.blas import pin_blas_once
 from dask_em.execution.chunks import Chunk
+from dask_em.execution.copies import Anchor, copies
 from dask_em.execution.environment import environment
 from dask_em.execution.memory import keep_freed_memory_once
 from dask_em.reduction import Sink, total_of_blocks, write_blocks
@@ -119,8 +120,8 @@ class Told:
         return Told(self.value + other.value, self.environments | other.environments, notes)
 
 
-@dataclass(frozen=True)
-class Kept:
+@dataclass(frozen=True, eq=False)  # told apart by identity: copies live with it
+class Kept(Anchor):
     """Blocks whose rows stay on a worker, and what went wrong and was mended while they were read."""
 
     blocks: tuple[Block, ...]
@@ -136,6 +137,8 @@ class BlockTask:
     held: tuple[Hashable, ...] = ()
     sink: Sink | None = None
     fresh: bool = False  # whether rows that stay were read for this pass: what went wrong then is told in it
+    common: frozenset[int] = frozenset()  # blocks of which each worker keeps a copy
+    ahead: Parcel | None = None  # those blocks, where copies are to be read now
 
     def __call__(self, kernel: Any, source: Any, blocks: Any, kept: Kept | None, *values: Any) -> Told:
         """Compute it, on a worker, from blocks to be read and blocks whose rows stay there."""
@@ -147,12 +150,21 @@ class BlockTask:
         if given:
             blocks = [_each_atom(block, lambda atom: with_held(atom, given)) for block in blocks]
         reader = Reader(source, self.slab_rows, _workspace(self.run))
+        blocks = self._with_copies(blocks, kept, reader)
         together = sorted((*blocks, *(kept.blocks if kept is not None else ())), key=lambda block: block.index)
         if self.sink is not None:
             value = write_blocks(kernel, reader, together, self.sink)
         else:
             value = total_of_blocks(kernel, reader, together)
         return Told(value, frozenset({environment()}), notes + reader.retrying.told())
+
+    def _with_copies(self, blocks: Sequence[Block], kept: Kept | None, reader: Reader) -> Sequence[Block]:
+        here = copies(self.run, kept)
+        if here is None:
+            return blocks
+        here.only(self.common)
+        here.of(opened(self.ahead) or (), reader)
+        return here.of(blocks, reader) if self.common.issuperset(block.index for block in blocks) else blocks
 
 
 @dataclass(frozen=True)

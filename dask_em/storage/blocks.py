@@ -90,6 +90,11 @@ class Layout:
         return sum(block.rows for block in self.blocks)
 
     @property
+    def row_nbytes(self) -> int:
+        """Bytes of a row and its weight in memory."""
+        return self.source.schema.features * self.source.schema.dtype.itemsize + 8
+
+    @property
     def nbytes(self) -> int:
         """Bytes that one pass decodes: an atom cut over several blocks is decoded for each."""
         return sum(piece.nbytes for block in self.blocks for piece in block.pieces)

@@ -187,9 +187,9 @@ def frail() -> Iterator[Client]:
 
 @pytest.mark.chaos
 @pytest.mark.clusters
-@pytest.mark.parametrize(("atoms", "blocks", "tasks"), [(ATOMS, BLOCKS, BLOCKS), (64, 64, 22)])
+@pytest.mark.parametrize(("atoms", "blocks", "tasks", "shared"), [(ATOMS, BLOCKS, BLOCKS, 0), (64, 64, 14, 8)])
 def test_what_a_dead_worker_held_is_read_again(
-    atoms: int, blocks: int, tasks: int, tmp_path: Path, frail: Client
+    atoms: int, blocks: int, tasks: int, shared: int, tmp_path: Path, frail: Client
 ) -> None:
     layout = layout_of(Logged(Seeded(atoms), tmp_path / "log"), blocks)
     expected = digest(Serial(layout_of(Seeded(atoms), blocks)).total(sums))
@@ -198,13 +198,16 @@ def test_what_a_dead_worker_held_is_read_again(
         address, process = next(iter(frail.run(os.getpid).items()))
         held = {key: list(where) for key, where in frail.who_has().items() if "read-" in str(key)}
         starts = sorted(key[1] for key in held)
-        size = dict(zip(starts, np.diff([*starts, blocks]), strict=True))
+        size = dict(zip(starts, np.diff([*starts, blocks - shared]), strict=True))
         lost = sum(size[key[1]] for key, where in held.items() if where == [address])
         assert 0 < lost < blocks
         os.kill(process, signal.SIGKILL)
         assert digest(reducer.total(sums)) == expected
-        each = atoms // blocks
-        assert sorted(loads(tmp_path / "log").values()) == [1] * (atoms - each * lost) + [2] * (each * lost)
+        each, alone = atoms // blocks, atoms // blocks * (blocks - shared)
+        read = loads(tmp_path / "log")
+        counts = sorted(read[f"part {atom}"] for atom in range(alone))
+        assert counts == [1] * (alone - each * lost) + [2] * (each * lost)
+        assert {read[f"part {atom}"] for atom in range(alone, atoms)} <= {2, 3}  # copies: by each worker that lived
         assert digest(reducer.total(partial(kills_once, tmp_path / "killed"))) == expected
         assert (tmp_path / "killed").exists()
         assert digest(reducer.total(sums)) == expected
