@@ -37,7 +37,7 @@ from dask_em.plan import ModelSize, plan
 from dask_em.reduction import Serial
 
 D, K = 16, 16
-TURN = 2  # passes of one kind that count, before another's turn
+TURN = 2  # passes that count, before another's turn
 
 
 def make(store: Path, rows: int) -> None:
@@ -97,8 +97,8 @@ def _parts(store: Path, share: slice) -> tuple[float, float]:
 def of_cores(pool: ProcessPoolExecutor, store: Path) -> dict[str, float]:
     """Return the CPU seconds of decoding and of the kernel in a process alone, and of the kernel in two at once."""
     decode, kernel = pool.submit(cpu_of_parts, store).result()
-    halves = list(pool.map(cpu_of_parts, [store] * 2, [slice(0, None, 2), slice(1, None, 2)]))
-    return {"decode": decode, "kernel": kernel, "kernel in two": sum(half for _, half in halves)}
+    halves = [half for _, half in pool.map(cpu_of_parts, [store] * 2, [slice(0, None, 2), slice(1, None, 2)])]
+    return {"decode": decode, "kernel": kernel, "kernel in two": sum(halves), "slower half": max(halves)}
 
 
 def of_worker(dask_worker: Any) -> dict[str, Any]:
@@ -119,28 +119,27 @@ def fitting(store: Path, workers: int, memory: str, resident: str) -> Iterator[I
             yield fit
 
 
-def seconds_of_passes(store: Path, passes: int, memory: str) -> dict[str, float]:
-    """Return the median seconds of a pass of each kind; all clusters stand, and take turns of a few passes.
+def by_turns(passes: int, **fits: Iterator[Any]) -> dict[str, float]:
+    """Return the mean seconds of a pass of each fit; all clusters stand, and take turns of a few passes.
 
-    The first of a turn counts nothing: workers that have stood still for a while take 5 to 10 % longer.
+    Means, since cores change their speed from pass to pass. The first of a turn counts nothing: workers that have
+    stood still for some seconds take 5 to 10 % longer.
     """
-    with (
-        fitting(store, 2, memory, "0B") as streamed,
-        fitting(store, 1, "6GiB", "6GiB") as one,
-        fitting(store, 2, "6GiB", "6GiB") as two,
-    ):
-        fits = {"streamed": streamed, "one": one, "two": two}
-        seconds: dict[str, list[float]] = {name: [] for name in fits}
-        while len(seconds["two"]) < passes:
-            for name, fit in fits.items():
-                _, *counted = [next(fit).entry.seconds for _ in range(1 + TURN)]
-                seconds[name] += counted
-    return {name: float(np.median(taken)) for name, taken in seconds.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in fits}
+    for _ in range(0, passes, TURN):
+        for name, fit in fits.items():
+            _, *counted = [next(fit).entry.seconds for _ in range(1 + TURN)]
+            seconds[name] += counted
+    return {name: float(np.mean(taken)) for name, taken in seconds.items()}
 
 
 def one_round(pool: ProcessPoolExecutor, store: Path, passes: int, memory: str) -> dict[str, float]:
     """Return the seconds of every way to pass over the rows, and of their parts."""
-    return {**seconds_of_passes(store, passes, memory), **of_cores(pool, store)}
+    with fitting(store, 2, memory, "0B") as streamed:
+        reading = by_turns(passes, streamed=streamed)
+    parts = of_cores(pool, store)
+    with fitting(store, 1, "6GiB", "6GiB") as one, fitting(store, 2, "6GiB", "6GiB") as two:
+        return {**reading, **parts, **by_turns(passes, one=one, two=two)}
 
 
 def ratios(seconds: dict[str, float]) -> dict[str, float]:
@@ -151,6 +150,7 @@ def ratios(seconds: dict[str, float]) -> dict[str, float]:
         "one worker that keeps the rows / the kernel alone": one / kernel,
         "two workers that keep the rows, times as fast as one": one / seconds["two"],
         "  the kernel alone in two processes, times as fast as in one": 2 * kernel / seconds["kernel in two"],
+        "    where each has half of the blocks, and the quicker waits": kernel / seconds["slower half"],
         "two workers that read the rows, times as fast as one that keeps them": one / streamed,
     }
 

@@ -16,6 +16,7 @@ __all__ = ["batches", "common", "single"]
 
 BATCH_BYTES = 256 * 2**20  # decoded: no more is lost with a worker, and waited for, than where one block is as large
 LOOSE = 4  # blocks for each thread, at least, that are left alone: they even out what workers differ in
+SHARED = 8  # blocks for each thread, at most, of which each worker keeps a copy
 COPIES = 0.5  # of all blocks, at most, are read once more
 
 
@@ -42,11 +43,14 @@ def common(layout: Layout, cut: list[range], stay: frozenset[int], nbytes: float
 
     There are any where all rows stay on few workers, told by their threads, and the copies have room in ``nbytes``.
     """
-    last = [batch.start for batch in cut if len(batch) == 1][-LOOSE * sum(threads) :]
     blocks, others = layout.blocks, len(threads) - 1
+    if others < 1 or len(stay) < len(blocks):
+        return frozenset()
+    alone = [batch.start for batch in cut if len(batch) == 1]
+    shared = min(len(alone), SHARED * sum(threads), int(COPIES * len(blocks)) // others)
+    last = alone[len(alone) - shared :]
     rows = layout.rows + others * sum(blocks[index].rows for index in last)
-    enough = len(last) == LOOSE * sum(threads) and 0 < others * len(last) <= COPIES * len(blocks)
-    return frozenset(last if enough and len(stay) == len(blocks) and rows * layout.row_nbytes <= nbytes else ())
+    return frozenset(last if shared >= LOOSE * sum(threads) and rows * layout.row_nbytes <= nbytes else ())
 
 
 def _may(blocks: tuple[Block, ...]) -> bool:

@@ -187,7 +187,7 @@ def frail() -> Iterator[Client]:
 
 @pytest.mark.chaos
 @pytest.mark.clusters
-@pytest.mark.parametrize(("atoms", "blocks", "tasks", "shared"), [(ATOMS, BLOCKS, BLOCKS, 0), (64, 64, 14, 8)])
+@pytest.mark.parametrize(("atoms", "blocks", "tasks", "shared"), [(ATOMS, BLOCKS, BLOCKS, 0), (64, 64, 6, 16)])
 def test_what_a_dead_worker_held_is_read_again(
     atoms: int, blocks: int, tasks: int, shared: int, tmp_path: Path, frail: Client
 ) -> None:

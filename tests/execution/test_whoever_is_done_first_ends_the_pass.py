@@ -23,7 +23,7 @@ from tests.execution.cases import Folder, Memory, Seeded, Workers, doubled, layo
 from tests.reading import Logged, loads, workers_here
 
 BLOCKS, SLABS, ALL = 64, 3, float("inf")  # slabs in each block
-SHARED = frozenset(range(BLOCKS - 8, BLOCKS))  # by two workers of a thread each
+SHARED = frozenset(range(BLOCKS - 16, BLOCKS))  # by two workers of a thread each
 EXPECTED = digest(Serial(layout_of(Seeded(BLOCKS), BLOCKS)).total(sums))
 
 
@@ -32,23 +32,28 @@ def shared(layout: Layout, nbytes: float, threads: list[int]) -> frozenset[int]:
 
 
 @given(blocks=st.integers(1, 200), threads=st.lists(st.integers(1, 4), min_size=1, max_size=6))
-def test_each_thread_may_compute_four_blocks_wherever_it_is(blocks: int, threads: list[int]) -> None:
+def test_each_thread_shares_four_to_eight_blocks_and_half_of_all_at_most_are_read_again(
+    blocks: int, threads: list[int]
+) -> None:
     layout = layout_of(Seeded(blocks), blocks)
-    found = shared(layout, ALL, threads)
-    wanted, workers = 4 * sum(threads), len(threads)
-    few = workers > 1 and (workers - 1) * wanted <= blocks / 2
-    assert found == (frozenset(range(blocks - wanted, blocks)) if few else frozenset())
+    cut, found = batches(layout, sum(threads)), shared(layout, ALL, threads)
+    assert found == frozenset(range(blocks - len(found), blocks))
+    assert all(len(batch) == 1 for batch in cut if batch.start in found)
+    assert (len(threads) - 1) * len(found) <= blocks / 2
+    assert len(found) <= 8 * sum(threads)
+    assert not 0 < len(found) < 4 * sum(threads)
+    assert bool(found) == (len(threads) > 1 and blocks // 2 // (len(threads) - 1) >= 4 * sum(threads))
 
 
 def test_copies_are_kept_where_all_rows_and_they_fit() -> None:
     layout = layout_of(Seeded(BLOCKS), BLOCKS)
-    fits = (BLOCKS + 8) * 70 * layout.row_nbytes
+    fits = (BLOCKS + len(SHARED)) * 70 * layout.row_nbytes
     assert shared(layout, fits, [1, 1]) == SHARED
     assert shared(layout, fits - 1, [1, 1]) == frozenset()
     assert shared(layout, ALL, [2]) == frozenset()
     assert shared(layout_of(Memory(values_of(0, 70 * BLOCKS)), BLOCKS), ALL, [1, 1]) == frozenset()
-    persisted = collection_source(da.from_array(values_of(0, 70 * BLOCKS), chunks=(70, -1)))
-    assert shared(layout_of(persisted, BLOCKS), ALL, [1, 1]) == SHARED
+    lazy = collection_source(da.from_array(values_of(0, 70 * BLOCKS), chunks=(70, -1)))
+    assert shared(layout_of(lazy, BLOCKS), ALL, [1, 1]) == SHARED
 
 
 def here(run: str) -> list[int]:
@@ -74,7 +79,7 @@ def test_every_worker_reads_a_copy_once_and_has_it_until_the_reducer_is_closed(c
         assert on_workers(client, reducer, sorted(SHARED)) == [sorted(SHARED)] * 2
         reducer.write(doubled, Folder(tmp_path / "written"))
         read = loads(tmp_path / "log")
-        assert [read[f"part {index}"] for index in range(BLOCKS)] == [1] * (BLOCKS - 8) + [2] * 8
+        assert [read[f"part {index}"] for index in range(BLOCKS)] == [1] * (BLOCKS - 16) + [2] * 16
     assert on_workers(client, reducer, []) == [[], []]
 
 
@@ -105,6 +110,6 @@ def test_copies_are_given_back_where_the_memory_shrinks(tmp_path: Path, monkeypa
             assert digest(reducer.total(sums)) == EXPECTED
             assert here(reducer._run) == copied
             read = loads(tmp_path / "log")
-            assert {read[f"part {index}"] for index in range(BLOCKS - 8)} == {1}
+            assert {read[f"part {index}"] for index in range(BLOCKS - len(SHARED))} == {1}
             assert {read[f"part {index}"] for index in SHARED} == {times}
     assert here(reducer._run) == []
