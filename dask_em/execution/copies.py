@@ -42,9 +42,11 @@ class Copies:
 
 _ANCHORS: WeakValueDictionary[str, Anchor] = WeakValueDictionary()  # by run
 _COPIES: WeakKeyDictionary[Anchor, Copies] = WeakKeyDictionary()
+_FINDING = Lock()  # two threads would hang their copies on two anchors
 
 
 def copies(run: str, rows: Anchor | None) -> Copies | None:
     """Return the copies of a run where Dask holds any rows of it in this process, these among them; else None."""
-    anchor = _ANCHORS.get(run) if rows is None else _ANCHORS.setdefault(run, rows)
-    return None if anchor is None else _COPIES.setdefault(anchor, Copies())
+    with _FINDING:
+        anchor = _ANCHORS.get(run) if rows is None else _ANCHORS.setdefault(run, rows)
+        return None if anchor is None else _COPIES.setdefault(anchor, Copies())
