@@ -6,7 +6,7 @@ All of it is made by tasks, so that the scheduler has it made again where a work
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -142,7 +142,7 @@ class Resident:
             if kept is None and stay and again:
                 kept = (f"read-{self._run}-{round_}", batch.start)
                 read = (KeepTask(self._layout.slab_rows), source, self._sent(stay, attempt))
-                ahead = small_parcel(self._bare(sorted(self._common))) if self._common else None
+                ahead = self._packed(tuple(sorted(self._common))) if self._common else None
             rest = tuple(index for index in batch if kept is None or index not in stay)
             held = held_by_blocks(self._layout.blocks[index] for index in rest)
             yield Argument(batch, source, self._sent(rest, attempt), held, kept, read, self._common, ahead)
@@ -199,12 +199,16 @@ class Resident:
 
     def _sent(self, indices: Indices, attempt: int) -> Parcel | Future[Any]:
         """Return blocks as they travel inside a task or, where they are large, have travelled."""
-        if indices not in self._parcels:
-            self._parcels[indices] = small_parcel(self._bare(indices))
-        packed = self._parcels[indices]
+        packed = self._packed(indices)
         return self._keep("load", indices, self._bare(indices), attempt) if packed is None else packed
 
-    def _bare(self, indices: Iterable[int]) -> tuple[Block, ...]:
+    def _packed(self, indices: Indices) -> Parcel | None:
+        """Return blocks as they travel inside a task, or None where they are large; they are packed once."""
+        if indices not in self._parcels:
+            self._parcels[indices] = small_parcel(self._bare(indices))
+        return self._parcels[indices]
+
+    def _bare(self, indices: Indices) -> tuple[Block, ...]:
         return bare_blocks(self._layout.blocks[index] for index in indices)
 
     def _keep(self, prefix: str, number: Hashable, value: Any, attempt: int) -> Future[Any]:
