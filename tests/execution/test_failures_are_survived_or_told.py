@@ -118,7 +118,7 @@ def test_a_pass_that_always_kills_its_workers_ends_in_a_sentence(frail: Client) 
 
 
 def takes_long(rows: Rows) -> Any:
-    time.sleep(0.2)
+    time.sleep(0.1)
     return sums(rows)
 
 
@@ -159,8 +159,11 @@ def test_a_pass_that_stands_still_again_and_again_ends_in_a_sentence(client: Cli
 
 def test_a_pass_may_take_longer_than_the_patience(client: Client) -> None:
     warmed(client)
-    with DaskReducer(layout_of(Seeded(24), 24, slab_rows=100), client, patience=1.5) as reducer:
+    patience, blocks = 1.5, 48  # of which eight in a task take 0.8 seconds, all on two workers 2.4
+    with DaskReducer(layout_of(Seeded(blocks), blocks, slab_rows=100), client, patience=patience) as reducer:
+        began = time.monotonic()
         reducer.total(takes_long)
+        assert time.monotonic() - began > patience
         assert reducer.news() == ()
 
 
