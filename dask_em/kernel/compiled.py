@@ -18,9 +18,9 @@ import numba
 from dask_em.kernel import densities
 from dask_em.kernel.densities import entered, mapped, softmax, whitened
 from dask_em.kernel.gathering import copied, gather, gather_all, gather_narrow, gather_shared, write_sums
-from dask_em.kernel.layout import BYTES, DIAGONAL, GROUP, LANES, SHARED, STRETCH, TRIANGULAR, VECTORS
+from dask_em.kernel.layout import BYTES, DIAGONAL, GROUP, LANES, SHARED, STRETCH, TRIANGULAR, VECTORS, WIDE
 from dask_em.kernel.moments import dot
-from dask_em.kernel.screening import screen
+from dask_em.kernel.screening import screen, trusted
 
 __all__ = ["SOURCES", "evaluate", "summarize"]
 
@@ -28,7 +28,7 @@ turned = densities.turned[False]
 distances_by_column, distances_by_component = densities.distances[True], densities.distances[False]
 TOGETHER = densities.SIDE_BY_SIDE * LANES  # rows whose softmax is taken at once
 CROWDED = 0.5  # of a tile's responsibilities: beyond, all rows are taken where that is cheap
-SPARSE = 0.35  # of the last tile's: below, float32 tells first which are not zero
+SPARSE = 0.65  # of the last tile's: below, float32 tells first which are not zero
 inner = numba.njit(nogil=True)  # cached with the function that calls it
 inlined = numba.njit(nogil=True, inline="always")  # LLVM optimises what is not anew at each level: twice the seconds
 
@@ -99,16 +99,20 @@ def _share_out(kind: int, begin: int, n: int, known: bool, shape: Any, model: An
 
 @inlined
 def _tile(
-    kind: int, values: Any, start: int, share: float, shape: Any, model: Any, space: Any, centre: Any
+    kind: int, values: Any, start: int, share: float, exact: bool, shape: Any, model: Any, space: Any, centre: Any
 ) -> tuple[int, float]:
     """Share out the rows of a tile; ``share`` is the part of them that was not zero so far, or 1.
 
-    Return how many rows there are, padded, and that part of these rows.
+    Where all is to be ``exact``, a row's bits do not depend on the rows beside it. Return how many rows there are,
+    padded, and that part of these rows.
     """
-    k, width, x = shape[0], shape[3], space[0]
+    (k, d, _, width), x = shape, space[0]
     n, screened = min(len(space[3]), len(values) - start), len(model[5][2]) > 0
     unit = STRETCH if screened else VECTORS * BYTES // x.itemsize
     whole = _enter(values, centre, start, n, width, x, unit)
+    if screened:
+        _enter(values, centre, start, n, -(-d // WIDE) * WIDE, space[10][0], unit)
+        trusted(whole, exact, shape, model, space)
     begin, shares = numba.int64(0), 0  # a literal would be a type of its own, and functions compiled once more for it
     end = unit if screened and start == 0 else whole  # the first rows tell whether components lie apart
     while begin < whole:
@@ -136,7 +140,7 @@ def _summarize(
         n = min(stride, len(values) - start)
         copied(weight, start, tile_weight, 0, n)
         tile_weight[n:] = 0
-        whole, share = _tile(kind, values, start, share, shape, model, space, centre)
+        whole, share = _tile(kind, values, start, share, False, shape, model, space, centre)
         total += dot(tile_weight, density, whole)
         seen += dot(tile_weight, ones, whole)
         all_rows, here = share > CROWDED, (counts, first, second)
@@ -162,7 +166,7 @@ def _evaluate(kind: int, values: Any, shape: Any, model: Any, space: Any, centre
     tile_weight[:] = 1.0
     for start in range(0, len(values), stride):
         n = min(stride, len(values) - start)
-        _, share = _tile(kind, values, start, share, shape, model, space, centre)
+        _, share = _tile(kind, values, start, share, True, shape, model, space, centre)
         copied(density, 0, density_out, start, n)
         if resp.size:
             for j in range(n):

@@ -28,6 +28,7 @@ __all__ = [
     "TRIANGULAR",
     "UNIT",
     "VECTORS",
+    "WIDE",
     "Packed",
     "Sums",
     "pack",
@@ -39,9 +40,12 @@ BYTES, LANES = 64, 8  # of a vector; float64 in it
 VECTORS, GROUP = 6, 4  # of rows in a block, whatever the CPU's registers; coordinates or components at a time
 TILE_BYTES, TILE_LEAST = 512 * 1024, 480  # of a tile's rows and densities, near the L2 cache; rows, where they are wide
 STRETCH = 96  # rows: a block in float32, two in float64
+WIDE = BYTES // 4  # columns of float32 at a time
 SCREENED = 20  # columns from which float32 may tell first which components a row is near
 CHUNK = 128  # rows of one component that are multiplied together: they stay in the L1 and L2 caches
 UNBOUNDED = 1e150  # of an error
+INEXACT = 1e-14  # of a share: what float32 may make of it, which is what float64 makes of one near 1
+FAINT = 1e-10  # and above this no share is left to float32: a chunk of rows is summed in it
 TRIANGULAR, DIAGONAL, UNIT, SHARED = range(4)  # U: a triangle for each component, a row, a number; one triangle for all
 
 
@@ -56,6 +60,11 @@ class Packed:
     centre: Array  # of the frame, padded
     means: Array  # (k to a multiple of GROUP, and one; width): of the M-step, and zeros
     dtype: np.dtype[Any]  # computed in
+
+    @property
+    def is_screened(self) -> bool:
+        """Whether float32 is asked first."""
+        return len(self.model[-1][0]) > 0
 
 
 def pack(model: PreparedMixture, dtype: npt.DTypeLike = np.float64) -> Packed:
@@ -87,8 +96,8 @@ def pack(model: PreparedMixture, dtype: npt.DTypeLike = np.float64) -> Packed:
     flat = (shift, scale, np.concatenate([triangle.ravel(), ahead]), np.zeros(padded))
     arrays = tuple(np.ascontiguousarray(array, dtype).ravel() for array in flat)
     screened = kind == TRIANGULAR and dtype == np.float64 and d >= SCREENED
-    coarse = _coarse(form, arrays[0], arrays[2]) if screened else (*np.zeros((2, 0), np.float32), *np.zeros((2, 0)))
-    centre, of_rows = _padded(form.frame.centre, (width + LANES,)), _padded(form.means, (groups + 1, width))
+    coarse = _coarse(model, arrays[0], arrays[2]) if screened else (*np.zeros((2, 0), np.float32), *np.zeros((3, 0)))
+    centre, of_rows = _padded(form.frame.centre, (width + 2 * LANES,)), _padded(form.means, (groups + 1, width))
     return Packed(
         form, kind, (k, d, padded, width), (constant, *arrays, coarse), centre, of_rows.astype(dtype).ravel(), dtype
     )
@@ -102,20 +111,23 @@ def _kind(form: FactoredForm) -> int:
     return DIAGONAL if isinstance(form.covariance, Diagonal) else UNIT
 
 
-def _coarse(form: FactoredForm, shift: Array, triangle: Array) -> tuple[Array, ...]:
-    """Return means and triangles in float32, and for each component (d + 4) ε |U|, and |μ|: what bounds the error.
+def _coarse(model: PreparedMixture, shift: Array, triangles: Array) -> tuple[Any, ...]:
+    """Return means and triangles in float32; for each component a bound of z's error, |μ|, and what a share may err by.
 
-    |z − fl(z)| ≤ (d + 4) ε |U| (|x| + |μ|), ε = 2⁻²⁴, of the sums that z are (Higham 2002, §3.1), and of the rounded x,
-    μ and U. It is without bound where float32 has no room.
+    |z_i − fl(z_i)| ≤ (i + 4) ε |u_i| (|x| + |μ|), ε = 2⁻²⁴, for the sum of i terms that z_i is (Higham 2002, §3.1), and
+    for rounded x, μ and U: the bound is what this gives without |x| + |μ|. It is as large as can be where float32 has
+    no room. Shares of a component that has less than its part of the rows may err by less.
     """
+    form: FactoredForm = model.prepared
     k, d = form.means.shape
+    columns = np.linalg.norm(np.broadcast_to(form.factor, (k, d, d)), axis=1)
     with np.errstate(over="ignore"):
-        single = shift.astype(np.float32), triangle.astype(np.float32)
-    size = np.linalg.norm(np.broadcast_to(form.factor, (k, d, d)), axis=(1, 2))
-    reach = (d + 4) * 2.0**-24 * size
+        single = shift.astype(np.float32), triangles.astype(np.float32)
+    reach = 2.0**-24 * np.linalg.norm(columns * np.arange(5, d + 5), axis=1)
     if not all(np.isfinite(array).all() for array in single):
         reach[:] = UNBOUNDED
-    return (*single, reach, np.linalg.norm(form.means, axis=1))
+    wrong = INEXACT * np.minimum(1.0, k * np.exp(model.log_weights))
+    return (*single, reach, np.linalg.norm(form.means, axis=1), wrong)
 
 
 def _padded(array: Array, shape: tuple[int, ...]) -> Array:
@@ -140,7 +152,6 @@ def room(packed: Packed, tile_rows: int, space: Workspace) -> tuple[Any, ...]:
     """Return the arrays that a tile is worked on in."""
     k, d, _, width = packed.shape
     block, dtype = VECTORS * BYTES // packed.dtype.itemsize, packed.dtype
-    screened = len(packed.model[-1][0]) > 0
     fitting = TILE_BYTES // (dtype.itemsize * 2 * width + 8 * k)
     rows = -(-min(tile_rows, max(fitting, TILE_LEAST)) // STRETCH) * STRETCH
     groups = -(-k // GROUP) * GROUP
@@ -154,8 +165,23 @@ def room(packed: Packed, tile_rows: int, space: Workspace) -> tuple[Any, ...]:
         space.array("listed", (rows + block,), np.int64),
         space.array("root", (rows + LANES,), dtype),
         space.array("products", (CHUNK * width + CHUNK // 2 * LANES,), dtype),
-        (space.array("coarse", (width * STRETCH if screened else 0,), np.float32), space.array("near", (block,))),
+        _coarse_room(packed, rows, space),
         space.array("moved", ((LANES + 1) * (STRETCH + (LANES + 2) // 2 * LANES),)),
+    )
+
+
+def _coarse_room(packed: Packed, rows: int, space: Workspace) -> tuple[Array, ...]:
+    """Return the arrays for a tile in float32, a stretch of it in columns, and what is told of them."""
+    k, d, _, _ = packed.shape
+    if not packed.is_screened:
+        k = d = rows = 0
+    wide = -(-d // WIDE) * WIDE
+    return (
+        space.array("coarse", (rows * wide,), np.float32),
+        space.array("coarse columns", (STRETCH * wide,), np.float32),
+        space.array("far", (rows // STRETCH,)),
+        space.array("faint", (k,)),
+        space.array("near", (VECTORS * LANES,)),
     )
 
 

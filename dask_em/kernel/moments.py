@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from dask_em.kernel.layout import BYTES, LANES
 from dask_em.kernel.simd import HIGH, Emitter, emitted
 
-__all__ = ["SET", "dot", "moments", "near", "outer", "roots", "scaled", "shares"]
+__all__ = ["SET", "dot", "moments", "outer", "roots", "scaled", "shares", "sifted"]
 
 INT = numba.types.int64
 INT64 = ir.IntType(64)
@@ -27,33 +27,69 @@ SET = np.array(
 ).ravel()  # for each byte, which of its bits are set
 
 
-def _listed(keep: Any) -> Any:
-    @intrinsic
-    def eight(_: Any, values: Any, at: Any, other: Any, i: Any, lanes: Any, index: Any, place: Any) -> Any:
-        """Write the numbers of the rows, of 8, that are kept; return how many they are. ``lanes`` is :data:`SET`."""
-
-        def write(e: Emitter) -> Any:
-            b, (at_, i_, place_) = e.builder, (e.arguments[n] for n in (1, 3, 6))
-            mask = keep(e, e.load(e.pointer(0), at_), e.load(e.pointer(2), i_))
-            bits = b.zext(b.bitcast(mask, ir.IntType(LANES)), INT64)
-            byte = ir.VectorType(ir.IntType(8), LANES)
-            which = b.load(b.bitcast(b.gep(e.pointer(4), [e.times(bits, LANES)]), byte.as_pointer()))
-            which.align = 1
-            e.store(e.pointer(5), place_, b.add(b.zext(which, ir.VectorType(INT64, LANES)), e.spread(i_)))
-            return b.ctpop(bits)
-
-        return emitted((values, INT, other, INT, lanes, index, INT), write, INT, BYTES)
-
-    return eight
+def _list(e: Emitter, mask: Any, lanes: Any, i: Any, index: Any, place: Any) -> Any:
+    """Write the numbers of the rows, of 8 from i on, whose bit is set; return how many they are."""
+    b, byte = e.builder, ir.VectorType(ir.IntType(8), LANES)
+    bits = b.zext(b.bitcast(mask, ir.IntType(LANES)), INT64)
+    which = b.load(b.bitcast(b.gep(lanes, [e.times(bits, LANES)]), byte.as_pointer()))
+    which.align = 1
+    e.store(index, place, b.add(b.zext(which, ir.VectorType(INT64, LANES)), e.spread(i)))
+    return b.ctpop(bits)
 
 
-def _has_share(e: Emitter, value: Any, scale: Any) -> Any:
-    r = e.builder.fmul(value, scale)
-    return e.builder.fcmp_ordered(">", r, e.constant(r, 0.0))
+@intrinsic
+def shares(_: Any, joint: Any, at: Any, scale: Any, i: Any, lanes: Any, index: Any, place: Any) -> Any:
+    """List the rows, of 8, whose responsibility, joint · scale, is not zero; return how many they are.
+
+    ``lanes`` is :data:`SET`.
+    """
+
+    def write(e: Emitter) -> Any:
+        at_, i_, place_ = (e.arguments[n] for n in (1, 3, 6))
+        r = e.builder.fmul(e.load(e.pointer(0), at_), e.load(e.pointer(2), i_))
+        mask = e.builder.fcmp_ordered(">", r, e.constant(r, 0.0))
+        return _list(e, mask, e.pointer(4), i_, e.pointer(5), place_)
+
+    return emitted((joint, INT, scale, INT, lanes, index, INT), write, INT, BYTES)
 
 
-shares = _listed(_has_share)  # rows whose responsibility, value · other, is not zero
-near = _listed(lambda e, value, least: e.builder.fcmp_unordered(">=", value, least))  # not below other; NaN is kept
+@intrinsic
+def sifted(
+    _: Any,
+    joint: Any,
+    at: Any,
+    most: Any,
+    i: Any,
+    slope: Any,
+    above: Any,
+    negligible: Any,
+    faint: Any,
+    beyond: Any,
+    least: Any,
+    lanes: Any,
+    index: Any,
+    place: Any,
+) -> Any:
+    """Judge float32's log-densities v of 8 rows by what they are at most, beside the largest: v · slope + above − most.
+
+    Below ``negligible`` they become ``least``; below ``faint``, and above ``beyond`` themselves, they stay; the others,
+    NaN among them, are listed. Return how many they are. ``lanes`` is :data:`SET`.
+    """
+
+    def write(e: Emitter) -> Any:
+        b, (at_, i_, slope_, above_, negligible_, faint_, beyond_, least_, place_) = (
+            e.builder,
+            [e.arguments[n] for n in (1, 3, 4, 5, 6, 7, 8, 9, 12)],
+        )
+        value = e.load(e.pointer(0), at_)
+        upper = b.fsub(e.fused(value, e.spread(slope_), e.spread(above_)), e.load(e.pointer(2), i_))
+        gone = b.fcmp_ordered("<", upper, e.spread(negligible_))
+        enough = b.and_(b.fcmp_ordered("<", upper, e.spread(faint_)), b.fcmp_ordered(">", value, e.spread(beyond_)))
+        e.store(e.pointer(0), at_, b.select(gone, e.spread(least_), value))
+        return _list(e, b.not_(b.or_(gone, enough)), e.pointer(10), i_, e.pointer(11), place_)
+
+    numbers = (numba.types.float64,) * 6
+    return emitted((joint, INT, most, INT, *numbers, lanes, index, INT), write, INT, BYTES)
 
 
 @intrinsic
