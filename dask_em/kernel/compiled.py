@@ -20,6 +20,7 @@ from dask_em.kernel.densities import entered, mapped, softmax, whitened
 from dask_em.kernel.gathering import copied, gather, gather_all, gather_narrow, gather_shared, write_sums
 from dask_em.kernel.layout import BYTES, DIAGONAL, GROUP, LANES, SHARED, STRETCH, TRIANGULAR, VECTORS, WIDE
 from dask_em.kernel.moments import dot
+from dask_em.kernel.narrow import columns_entered, whitened_narrow
 from dask_em.kernel.screening import screen, trusted
 
 __all__ = ["SOURCES", "evaluate", "summarize"]
@@ -27,13 +28,14 @@ __all__ = ["SOURCES", "evaluate", "summarize"]
 turned = densities.turned[False]
 distances_by_column, distances_by_component = densities.distances[True], densities.distances[False]
 TOGETHER = densities.SIDE_BY_SIDE * LANES  # rows whose softmax is taken at once
+BLOCKS = 4  # of few columns at a time: to begin costs as much as the block
 CROWDED = 0.5  # of a tile's responsibilities: beyond, all rows are taken where that is cheap
 SPARSE = 0.65  # of the last tile's: below, float32 tells first which are not zero
 inner = numba.njit(nogil=True)  # cached with the function that calls it
 inlined = numba.njit(nogil=True, inline="always")  # LLVM optimises what is not anew at each level: twice the seconds
 
 
-@inlined
+@inner
 def _enter(values: Any, centre: Any, start: int, n: int, width: int, x: Any, unit: int) -> int:
     """Centre rows, (n, width) with zeros beyond d; fill the last unit with zeros and return how many there are."""
     d, size = values.shape[1], len(values)
@@ -50,11 +52,34 @@ def _enter(values: Any, centre: Any, start: int, n: int, width: int, x: Any, uni
 
 
 @inner
-def _densities(kind: int, columns: Any, z: Any, first: int, shape: Any, model: Any, joint: Any, stride: int) -> None:
-    """Fill log π_k p_k(x), (k, stride), for one block of rows from ``first`` on."""
+def _enter_columns(values: Any, centre: Any, start: int, n: int, x: Any, unit: int) -> int:
+    """Centre rows of few columns as blocks of columns, (8, unit); fill the last, and return how many rows there are."""
+    d, size = values.shape[1], len(values)
+    beyond = -(-(WIDE - d) // d)  # the last rows, whose vectors would reach beyond the array
+    safe = max(min(n, size - start - beyond), 0) // WIDE * WIDE
+    columns_entered(x, values.ravel(), start * d, safe, d, centre)
+    whole = -(-n // unit) * unit
+    for i in range(safe, whole):
+        at = i // unit * unit * LANES + i % unit
+        for j in range(-(-d // GROUP) * GROUP):
+            x[at + j * unit] = values[start + i, j] - centre[j] if i < n and j < d else 0.0
+    return whole
+
+
+@inner
+def _densities(
+    kind: int, columns: Any, z: Any, first: int, n: int, shape: Any, model: Any, joint: Any, stride: int
+) -> None:
+    """Fill log π_k p_k(x), (k, stride), for n rows from ``first`` on: one block, or some of few columns."""
     k, d, padded, _ = shape
     constant, shift, scale, triangle, zeros, _ = model
     rows, size = VECTORS * BYTES // columns.itemsize, padded * (padded + GROUP) // 2
+    if kind == TRIANGULAR and d <= LANES:
+        for i in range(k):
+            whitened_narrow(
+                columns, d, n, shift, i * padded, triangle, i * size, constant[i], joint, i * stride + first
+            )
+        return
     if kind == TRIANGULAR:
         for i in range(k):
             whitened(
@@ -79,20 +104,22 @@ def _densities(kind: int, columns: Any, z: Any, first: int, shape: Any, model: A
 def _share_out(kind: int, begin: int, n: int, known: bool, shape: Any, model: Any, space: Any) -> int:
     """Fill responsibilities but for their scale, (k, stride), the scale and log p(x), for rows of whole blocks.
 
-    Each block is done with while it is in the L1 cache, unless log π_k p_k(x) are known already. Return how many shares
-    are not zero.
+    Each block, or some of few columns, is done with while it is in the L1 cache, unless log π_k p_k(x) are known
+    already. Return how many shares are not zero.
     """
     k, d, _, width = shape
     x, joint, (columns, z), scale, weight, density, _, index = space[:8]
     stride, lanes, shares = len(scale), BYTES // x.itemsize, 0
-    rows = VECTORS * lanes
+    rows = VECTORS * lanes * (BLOCKS if kind == TRIANGULAR and d <= LANES else 1)
     for first in range(begin, n, rows):
+        end = min(first + rows, n)
         if not known:
-            here = columns[first * width if d <= LANES else 0 :]
-            for j in range(0, width, lanes):
-                turned(x, width, index, first, j, here)
-            _densities(kind, here, z, first, shape, model, joint, stride)
-        for i in range(first, first + rows, TOGETHER):
+            here = columns[first * LANES if d <= LANES else 0 :]
+            if d > LANES:
+                for j in range(0, width, lanes):
+                    turned(x, width, index, first, j, here)
+            _densities(kind, here, z, first, end - first, shape, model, joint, stride)
+        for i in range(first, end, TOGETHER):
             shares += softmax(joint, i, stride, k, weight, scale, density, i)
     return shares
 
@@ -109,7 +136,10 @@ def _tile(
     (k, d, _, width), x = shape, space[0]
     n, screened = min(len(space[3]), len(values) - start), len(model[5][2]) > 0
     unit = STRETCH if screened else VECTORS * BYTES // x.itemsize
-    whole = _enter(values, centre, start, n, width, x, unit)
+    if d <= LANES:
+        whole = _enter_columns(values, centre, start, n, space[2][0], unit)
+    else:
+        whole = _enter(values, centre, start, n, width, x, unit)
     if screened:
         _enter(values, centre, start, n, -(-d // WIDE) * WIDE, space[10][0], unit)
         trusted(whole, exact, shape, model, space)

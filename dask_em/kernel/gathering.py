@@ -6,8 +6,8 @@ from typing import Any
 
 import numba
 
-from dask_em.kernel import moments, tile_moments
-from dask_em.kernel.layout import BYTES, CHUNK, GROUP, LANES, SHARED, TRIANGULAR, VECTORS
+from dask_em.kernel import moments, narrow, tile_moments
+from dask_em.kernel.layout import CHUNK, GROUP, LANES, SHARED, TRIANGULAR
 from dask_em.kernel.moments import SET, dot, roots, shares
 from dask_em.kernel.simd import HIGH, NATIVE, REGISTERS
 
@@ -17,7 +17,7 @@ scaled1, scaled2, scaled4 = (moments.scaled[width] for width in (1, 2, 4))
 outer1, outer2, outer3 = (moments.outer[width] for width in (1, 2, 3))
 moments1, moments2, moments4 = (moments.moments[width] for width in (1, 2, 4))
 dense1, dense2, dense3 = (tile_moments.dense[width] for width in (1, 2, 3))
-narrow_products, narrow_squares = tile_moments.narrow[True], tile_moments.narrow[False]
+narrow_products, narrow_squares = narrow.narrow[True], narrow.narrow[False]
 ROOMY = REGISTERS >= 32  # for the sums of 4 components and several vectors of columns
 inner = numba.njit(nogil=True)  # cached with the function that calls it
 
@@ -113,18 +113,17 @@ def gather_narrow(kind: int, n: int, shape: Any, columns: Any, space: Any, means
     joint, scale, weight, ones, _, _, _, moved = space
     counts, first, second = sums
     stride = len(scale)
-    xs = width * VECTORS * BYTES // columns.itemsize
     for i in range(k):
         at, of = i * stride, i * width
         if kind == TRIANGULAR:
             counts[i] += narrow_products(
-                columns, d, xs, joint, at, scale, n, means, of, moved, first, second, of * width, width
+                columns, d, joint, at, scale, n, means, of, moved, first, second, of * width, width
             )
         else:
-            counts[i] += narrow_squares(columns, d, xs, joint, at, scale, n, means, of, moved, first, second, of, width)
+            counts[i] += narrow_squares(columns, d, joint, at, scale, n, means, of, moved, first, second, of, width)
     if kind == SHARED:
         of = -(-k // GROUP) * GROUP * width
-        narrow_products(columns, d, xs, weight, 0, ones, n, means, of, moved, first, second, of, width)
+        narrow_products(columns, d, weight, 0, ones, n, means, of, moved, first, second, of, width)
 
 
 @inner

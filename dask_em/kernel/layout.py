@@ -155,7 +155,7 @@ def room(packed: Packed, tile_rows: int, space: Workspace) -> tuple[Any, ...]:
     fitting = TILE_BYTES // (dtype.itemsize * 2 * width + 8 * k)
     rows = -(-min(tile_rows, max(fitting, TILE_LEAST)) // STRETCH) * STRETCH
     groups = -(-k // GROUP) * GROUP
-    turned = width * (rows if d <= LANES else block)  # few columns are kept for the sums
+    turned = LANES * rows if d <= LANES else width * block  # few columns are kept for the sums
     columns = (space.array("columns", (turned,), dtype), space.array("mapped", (width * block,), dtype))
     return (
         space.array("rows", (rows * width,), dtype),

@@ -87,9 +87,9 @@ class Emitter:
         target = self.builder.bitcast(self.builder.gep(base, [offset]), vector.type.as_pointer())
         self.builder.store(vector, target).align = 4
 
-    def spread(self, scalar: Value) -> Value:
+    def spread(self, scalar: Value, lanes: int = 0) -> Value:
         """Return a vector with a scalar in every lane."""
-        lanes = self._lanes_of(scalar.type)
+        lanes = lanes or self._lanes_of(scalar.type)
         undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
         first = self.builder.insert_element(undefined, scalar, ir.IntType(32)(0))
         return self.builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), lanes), None))
