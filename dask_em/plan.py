@@ -24,12 +24,13 @@ BLOCK_BYTES = 256 * MEBIBYTE
 BLOCK_BYTES_MOST = 4096 * MEBIBYTE
 BLOCKS_MOST = 32_768  # or thereabouts: whole atoms do not always fit
 BLOCK_SECONDS = 10.0  # at most about so much work of one core
-BLOCK_ROWS, BLOCK_WORTH, BLOCKS_EASY = 65_536, 2e-2, 64  # more blocks, while each has so many rows or seconds
+BLOCK_WORTH, BLOCKS_EASY = 2e-2, 64  # seconds: more blocks, while each has so much work
+BLOCK_ROWS, BLOCK_PAYS = 65_536, 2e-3  # or so many rows; and, of rows in memory, work: each costs 0.3 ms beside it
 BLOCKS_LEAST, BLOCK_LEAST = 8, 2_048  # blocks, and rows of one: five blocks on two workers would split 3:2
 LAID_OUT = 6  # times the statistics: sums and factors as the compiled kernel wants them, padded
 TILE_BYTES, TILE_LEAST, TILE_MOST = 4 * MEBIBYTE, 768, 6_144  # features of a tile stay near the L2 cache; 96 divides it
 SECONDS_A_PRODUCT, SECONDS_A_COMPONENT = 4e-11, 4e-9  # of one core and one row, in the compiled kernel, float64
-SLAB_BYTES, SLAB_MOST = 16 * MEBIBYTE, 65_536
+SLAB_BYTES, SLAB_ROWS = 16 * MEBIBYTE, 65_536  # of narrow rows more, up to a quarter of these bytes
 # Storage units that a thread holds while it reads: one computed with, one that waits, one being decoded from its bytes.
 # What is freed goes back to the system where it is as large as MAPPED; smaller, the threads that decode keep it.
 # Measured, 16 columns of float32: 3.0 units of 61 MiB, 6.5 of 31 MiB, 6.7 of 16 MiB, 12 of those over 40 GB.
@@ -199,7 +200,7 @@ def plan(source: Source, atoms: Sequence[Atom], size: ModelSize, align: int = 1)
     if rows == 0:
         raise InputError(f"{source.name} has no rows; give data with at least one row")
     tile = size.tile_rows
-    slab = _slab_rows(source.schema.features * source.schema.dtype.itemsize, tile)
+    slab = _slab_rows(source.schema.features * source.schema.dtype.itemsize, tile, rows)
     ends = list(accumulate((atom.rows or 0 for atom in atoms), initial=0))
     cuts = sorted({min(-(-cut // align) * align, rows) for cut in _ends_of_blocks(atoms, rows, size)})
     blocks = tuple(
@@ -213,8 +214,9 @@ def plan(source: Source, atoms: Sequence[Atom], size: ModelSize, align: int = 1)
 def _ends_of_blocks(atoms: Sequence[Atom], rows: int, size: ModelSize) -> Iterator[int]:
     """Yield where each block ends: whole atoms joined up to the size wanted, atoms cut only where there is need."""
     nbytes = sum(atom.nbytes for atom in atoms)
-    needed, wanted = _block_counts(rows, nbytes, size)
-    if all(atom.divisible for atom in atoms):
+    divisible = all(atom.divisible for atom in atoms)
+    needed, wanted = _block_counts(rows, nbytes, size, divisible)
+    if divisible:
         yield from (rows * (i + 1) // wanted for i in range(wanted))
         return
     end, current = 0, 0
@@ -229,21 +231,23 @@ def _ends_of_blocks(atoms: Sequence[Atom], rows: int, size: ModelSize) -> Iterat
     yield end
 
 
-def _block_counts(rows: int, nbytes: int, size: ModelSize) -> tuple[int, int]:
+def _block_counts(rows: int, nbytes: int, size: ModelSize, divisible: bool) -> tuple[int, int]:
     """Return how many blocks memory, work and two workers need, and how many are wanted."""
     largest = min(max(BLOCK_BYTES, 50 * size.statistics_bytes, nbytes // BLOCKS_MOST), BLOCK_BYTES_MOST)
     by_work = min(int(size.seconds(rows) / BLOCK_SECONDS) + 1, BLOCKS_MOST)
     needed = min(max(-(-nbytes // largest), by_work, min(BLOCKS_LEAST, rows // size.tile_rows), 1), rows)
-    worthwhile = min(int(size.seconds(rows) / BLOCK_WORTH), rows // BLOCK_LEAST)
-    wanted = max(needed, min(BLOCKS_EASY, max(rows // BLOCK_ROWS, worthwhile)))
+    seconds = size.seconds(rows)
+    worthwhile = min(int(seconds / BLOCK_WORTH), rows // BLOCK_LEAST)
+    light = min(rows // BLOCK_ROWS, int(seconds / BLOCK_PAYS) if divisible else BLOCKS_EASY)
+    wanted = max(needed, min(BLOCKS_EASY, max(light, worthwhile)))
     return needed, min(
         -(-wanted // 4) * 4 if wanted > BLOCKS_LEAST else wanted, rows
     )  # two or four workers end together
 
 
-def _slab_rows(row_bytes: int, tile: int) -> int:
+def _slab_rows(row_bytes: int, tile: int, rows: int) -> int:
     slab = tile
-    while slab < SLAB_MOST and 2 * slab * row_bytes <= SLAB_BYTES:
+    while slab < rows and 2 * slab * row_bytes <= (SLAB_BYTES if slab < SLAB_ROWS else SLAB_BYTES // 4):
         slab *= 2
     return slab
 

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dask_em import open_source
 from dask_em.errors import InputError
 from dask_em.plan import BLOCK_BYTES_MOST, BLOCKS_MOST, ModelSize, plan
 from dask_em.storage.source import Atom
@@ -44,6 +45,15 @@ def test_the_number_of_tasks_is_the_same_at_any_number_of_chunks(chunks: int) ->
     atoms = [Atom(6_400_000 // chunks, 128_000_000 // chunks, f"chunk {i}") for i in range(chunks)]
     planned = plan(source((1,)), atoms, SIZE)
     assert (len(planned.layout.blocks), planned.tasks) == (64, 73)
+
+
+def test_light_work_is_not_cut_into_more_blocks_than_pay() -> None:
+    light, heavier = ModelSize(components=3, products=6), ModelSize(components=8, products=45)
+    rows = open_source(np.zeros((2_000_000, 2)))
+    few, more = (plan(rows, rows.atoms(), size).layout for size in (light, heavier))
+    assert (len(few.blocks), len(more.blocks)) == (12, 32)
+    assert few.slab_rows * 16 <= 4 * 2**20, "bytes of its values"
+    assert few.slab_rows >= max(block.rows for block in few.blocks), "one call of the kernel a block"
 
 
 def test_an_atom_is_cut_only_where_there_is_need() -> None:

@@ -89,8 +89,9 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plan twelve blocks of three slabs each, which end within atoms."""
     monkeypatch.setattr("dask_em.plan.BLOCK_ROWS", ROWS // 12)
+    monkeypatch.setattr("dask_em.plan.BLOCK_PAYS", 1e-9)
     monkeypatch.setattr("dask_em.plan.TILE_MOST", 768)
-    monkeypatch.setattr("dask_em.plan.SLAB_MOST", 768)
+    monkeypatch.setattr("dask_em.plan.SLAB_BYTES", 0)
 
 
 @contextmanager
