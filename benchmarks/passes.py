@@ -5,8 +5,8 @@
 
 Each method begins at the same parameters (k-means on 4,000 rows) and looks at the same rows in the same run. Counts of
 passes do not depend on the machine's speed. A limit is the best objective that the method has come to in as many
-passes as it is allowed; where EM is still rising then, its count is too small, and marked. Real data takes an hour; with
-10,000 rows of each set, five minutes.
+passes as it is allowed; where EM is still rising then, its count is too small, and marked. Real data takes an hour, or
+five minutes with 10,000 rows of each set.
 """
 
 from __future__ import annotations
