@@ -42,9 +42,9 @@ def _for_each_width(e: Emitter, d: Any, write: Callable[[int], Any]) -> list[tup
 
 @intrinsic
 def columns_entered(_: Any, x: Any, values: Any, at: Any, rows: Any, d: Any, centre: Any) -> Any:
-    """Write rows less the centre as columns, with zeros up to a vector of them, a vector of rows at a time.
+    """Write rows less the centre as columns, with zeros up to a multiple of 4, a vector of rows at a time.
 
-    Up to a vector beyond the last row is read, and beyond the last of the centre.
+    Up to 16 values beyond the last row are read, and as many of the centre.
     """
 
     def write(e: Emitter) -> None:
@@ -63,7 +63,8 @@ def columns_entered(_: Any, x: Any, values: Any, at: Any, rows: Any, d: Any, cen
                 inside = b.select(b.icmp_signed("<", j, d_), y, ir.Constant(y.type, None))
                 e.store(target, e.at(place, e.times(j, e.rows)), inside)
 
-        across = b.udiv(e.at(d_, e.lanes - 1), INT64(e.lanes))
+        groups = b.udiv(e.at(d_, GROUP - 1), INT64(GROUP))
+        across = b.udiv(e.at(e.times(groups, GROUP), e.lanes - 1), INT64(e.lanes))
         e.each(b.udiv(rows_, INT64(e.lanes)), lambda down: e.each(across, partial(square, down)))
 
     return emitted((x, values, INT, INT, INT, centre), write)
