@@ -33,7 +33,7 @@ CHILD = (
 )
 TOLD = "compiling the kernel for this machine's processor, once: a quarter of a minute, half of one where it is slow"
 logger = logging.getLogger("dask_em")
-_READY: set[tuple[str, str, str]] = set()
+_READY: set[tuple[str, np.dtype[Any], np.dtype[Any]]] = set()  # types, not names: those take longer to ask for
 _COMPILING: dict[tuple[str, str, str], Lock] = {}
 _UNTOLD = Lock()  # taken by whoever tells, for good
 
@@ -43,18 +43,19 @@ def compile_apart(name: str, rows: np.dtype[Any], products: np.dtype[Any]) -> No
 
     Where a child process cannot do it, nothing is lost: the next call compiles.
     """
-    types = (name, rows.name, products.name)
-    if types in _READY:
+    asked = (name, rows, products)
+    if asked in _READY:
         return
+    types = (name, rows.name, products.name)
     with _COMPILING.setdefault(types, Lock()):
         mark = _mark(*types)
-        if types not in _READY and mark is not None and not mark.exists():
+        if asked not in _READY and mark is not None and not mark.exists():
             if _UNTOLD.acquire(blocking=False):  # people are told once
                 logger.info(TOLD, extra={"event": "compiling"})
             command = [sys.executable, "-c", CHILD.format(path=sys.path, types=types)]
             with suppress(OSError, TypeError):  # an embedded Python may have no program of its own
                 subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603  # ours
-        _READY.add(types)
+        _READY.add(asked)
 
 
 def compile_ahead(rows: np.dtype[Any]) -> None:
@@ -67,7 +68,7 @@ def compile_here(name: str, rows: str, products: str) -> None:
     """Call an entry point with one row and one component, and mark that what was compiled is kept."""
     from dask_em.kernel import passes  # noqa: PLC0415  # which imports this module
 
-    _READY.add((name, rows, products))  # or it would ask for a child again
+    _READY.add((name, np.dtype(rows), np.dtype(products)))  # or it would ask for a child again
     mark = _mark(name, rows, products)
     if mark is None:
         return

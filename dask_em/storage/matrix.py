@@ -94,7 +94,8 @@ class Matrix:
     def flatten(self, slab: Array) -> Array:
         """Turn what was read for a cut into its rows (n, d), C-contiguous and in the machine's byte order."""
         rows = slab.shape[self.lead] * self.inner
-        features = slab if self.feature_axis is None else np.moveaxis(slab, self.feature_axis, -1)
+        last = slab.ndim - 1
+        features = slab if self.feature_axis in {None, last} else np.moveaxis(slab, self.feature_axis, last)
         values = features.reshape(rows, self.span[1] - self.span[0])
         if self.columns is not None:
             wanted = [column - self.span[0] for column in self.columns]
