@@ -2,7 +2,7 @@
 
 Arrays are flat; offsets and strides count elements, and nothing is checked. ``x`` is of the type computed in, what sums
 go to is float64. A block of rows is taken in parts of a few vectors of rows by 4 coordinates or components: 24 sums in
-32 registers, or 12 in 16.
+32 registers, or 8 to 12 in 16.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba.extending import intrinsic
 
 from dask_em.kernel.layout import BYTES, GROUP, LANES
-from dask_em.kernel.simd import TALL, Emitter, emitted
+from dask_em.kernel.simd import REGISTERS, TALL, Emitter, emitted
 
 __all__ = ["distances", "entered", "mapped", "softmax", "turned", "whitened"]
 
@@ -23,6 +23,7 @@ LEAST = -1e300  # of a log-density: beyond it all components are equally far
 INT = numba.types.int64
 INT64 = ir.IntType(64)
 SIDE_BY_SIDE = 2  # vectors of rows
+BROAD = TALL if REGISTERS >= 32 else 2  # the same by 4 components, beside means and scales: 3 would leave them no room
 AHEAD = 64  # elements of a factor asked for early: without it each line waits for the L2 cache, 1.6 x slower
 
 
@@ -79,9 +80,9 @@ def _turned(listed: bool) -> Any:
 turned = {listed: _turned(listed) for listed in (True, False)}
 
 
-def _parts(e: Emitter, write: Any, rows: Any = None) -> None:
+def _parts(e: Emitter, write: Any, rows: Any = None, tall: int = TALL) -> None:
     """Write what is done with each part of a block, or of its first rows; it is given where the part begins."""
-    part = TALL * e.lanes
+    part = tall * e.lanes
     count = e.rows // part if rows is None else e.builder.udiv(e.at(rows, part - 1), INT64(part))
     e.each(count, lambda n: write(e.times(n, part)))
 
@@ -172,27 +173,27 @@ def _distances(scaled_columns: bool) -> Any:
             def part(begin: Any) -> None:
                 def step(j: Any, sums: list[Any]) -> list[Any]:
                     here = e.at(e.times(j, e.rows), begin)
-                    values = [e.load(rows, e.at(here, e.lanes * v)) for v in range(TALL)]
+                    values = [e.load(rows, e.at(here, e.lanes * v)) for v in range(BROAD)]
                     new = []
                     for k in range(GROUP):
                         mean = e.spread_at(mu, e.at(so_, e.times(j, GROUP), k))
                         weight = e.spread_at(s, e.at(co_, e.times(j, GROUP), k)) if scaled_columns else None
-                        for v in range(TALL):
+                        for v in range(BROAD):
                             y = e.builder.fsub(values[v], mean)
                             weighted = y if weight is None else e.builder.fmul(y, weight)
-                            new.append(e.fused(weighted, y, sums[k * TALL + v]))
+                            new.append(e.fused(weighted, y, sums[k * BROAD + v]))
                     return new
 
-                sums = e.loop(count_, e.zeros(rows, GROUP * TALL), step)
+                sums = e.loop(count_, e.zeros(rows, GROUP * BROAD), step)
                 for k in range(GROUP):
                     factor = e.constant(sums[0], -0.5)
                     if not scaled_columns:
                         factor = e.builder.fmul(factor, e.spread_at(s, e.at(co_, k)))
                     place = e.at(oo_, e.times(stride_, k), begin)
-                    for v in range(TALL):
-                        e.accumulate(target, e.at(place, e.lanes * v), e.builder.fmul(sums[k * TALL + v], factor))
+                    for v in range(BROAD):
+                        e.accumulate(target, e.at(place, e.lanes * v), e.builder.fmul(sums[k * BROAD + v], factor))
 
-            _parts(e, part)
+            _parts(e, part, tall=BROAD)
 
         return emitted((x, shift, INT, scale, INT, INT, out, INT, INT), write)
 
