@@ -234,9 +234,9 @@ def _ends_of_blocks(atoms: Sequence[Atom], rows: int, size: ModelSize) -> Iterat
 def _block_counts(rows: int, nbytes: int, size: ModelSize, divisible: bool) -> tuple[int, int]:
     """Return how many blocks memory, work and two workers need, and how many are wanted."""
     largest = min(max(BLOCK_BYTES, 50 * size.statistics_bytes, nbytes // BLOCKS_MOST), BLOCK_BYTES_MOST)
-    by_work = min(int(size.seconds(rows) / BLOCK_SECONDS) + 1, BLOCKS_MOST)
-    needed = min(max(-(-nbytes // largest), by_work, min(BLOCKS_LEAST, rows // size.tile_rows), 1), rows)
     seconds = size.seconds(rows)
+    by_work = min(int(seconds / BLOCK_SECONDS) + 1, BLOCKS_MOST)
+    needed = min(max(-(-nbytes // largest), by_work, min(BLOCKS_LEAST, rows // size.tile_rows), 1), rows)
     worthwhile = min(int(seconds / BLOCK_WORTH), rows // BLOCK_LEAST)
     light = min(rows // BLOCK_ROWS, int(seconds / BLOCK_PAYS) if divisible else BLOCKS_EASY)
     wanted = max(needed, min(BLOCKS_EASY, max(light, worthwhile)))

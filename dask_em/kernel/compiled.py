@@ -21,7 +21,7 @@ from dask_em.kernel.gathering import copied, gather, gather_all, gather_narrow, 
 from dask_em.kernel.layout import BYTES, DIAGONAL, GROUP, LANES, SHARED, STRETCH, TRIANGULAR, VECTORS, WIDE
 from dask_em.kernel.moments import dot
 from dask_em.kernel.narrow import columns_entered, whitened_narrow
-from dask_em.kernel.screening import screen, trusted
+from dask_em.kernel.screening import screen
 
 __all__ = ["SOURCES", "evaluate", "summarize"]
 
@@ -140,15 +140,13 @@ def _tile(
         whole = _enter_columns(values, centre, start, n, space[2][0], unit)
     else:
         whole = _enter(values, centre, start, n, width, x, unit)
-    if screened:
-        _enter(values, centre, start, n, -(-d // WIDE) * WIDE, space[10][0], unit)
-        trusted(whole, exact, shape, model, space)
     begin, shares = numba.int64(0), 0  # a literal would be a type of its own, and functions compiled once more for it
     end = unit if screened and start == 0 else whole  # the first rows tell whether components lie apart
     while begin < whole:
         known = screened and share < SPARSE
-        if known:
-            screen(begin, end, shape, model, space)
+        if known:  # once a tile at most
+            _enter(values, centre, start, n, -(-d // WIDE) * WIDE, space[10][0], unit)
+            screen(begin, end, exact, shape, model, space)
         shares += _share_out(kind, begin, end, known, shape, model, space)
         share, begin, end = shares / (end * k), end, whole
     return whole, share

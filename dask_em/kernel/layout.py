@@ -45,7 +45,7 @@ SCREENED = 20  # columns from which float32 may tell first which components a ro
 CHUNK = 128  # rows of one component that are multiplied together: they stay in the L1 and L2 caches
 UNBOUNDED = 1e150  # of an error
 INEXACT = 1e-14  # of a share: what float32 may make of it, which is what float64 makes of one near 1
-FAINT = 1e-10  # and above this no share is left to float32: a chunk of rows is summed in it
+FAINT = 1e-10  # and above this no share is left to float32, whatever the bound
 TRIANGULAR, DIAGONAL, UNIT, SHARED = range(4)  # U: a triangle for each component, a row, a number; one triangle for all
 
 

@@ -40,6 +40,12 @@ def _for_each_width(e: Emitter, d: Any, write: Callable[[int], Any]) -> list[tup
     return found
 
 
+def _place(e: Emitter, row: Any) -> Any:
+    """Return where a row's first column stands."""
+    block, inside = e.builder.udiv(row, INT64(e.rows)), e.builder.urem(row, INT64(e.rows))
+    return e.at(e.times(block, LANES * e.rows), inside)
+
+
 @intrinsic
 def columns_entered(_: Any, x: Any, values: Any, at: Any, rows: Any, d: Any, centre: Any) -> Any:
     """Write rows less the centre as columns, with zeros up to a multiple of 4, a vector of rows at a time.
@@ -53,7 +59,7 @@ def columns_entered(_: Any, x: Any, values: Any, at: Any, rows: Any, d: Any, cen
 
         def square(down: Any, right: Any) -> None:
             row, left = e.times(down, e.lanes), e.times(right, e.lanes)
-            place = e.at(e.times(b.udiv(row, INT64(e.rows)), LANES * e.rows), b.urem(row, INT64(e.rows)))
+            place = _place(e, row)
             begin = e.at(at_, e.times(row, d_), left)
             lines = [e.load(source, e.at(begin, e.times(d_, i)), e.lanes) for i in range(e.lanes)]
             for i, line in enumerate(e.transposed(lines)[:LANES]):
@@ -206,8 +212,7 @@ def _row(e: Emitter, d: int, means: list[Any], row: Any) -> tuple[Any, list[Any]
     """Return r and y of a vector of rows, in the type of sums."""
     b, x, table, scales = e.builder, *(e.pointer(i) for i in (0, 2, 4))
     at, wide = e.arguments[3], ir.DoubleType()
-    block, inside = b.udiv(row, INT64(e.rows)), b.urem(row, INT64(e.rows))
-    place = e.at(e.times(block, LANES * e.rows), inside)
+    place = _place(e, row)
     r = b.fmul(e.load(table, e.at(at, row)), e.load(scales, row))
     values = [e.converted(e.load(x, e.at(place, j * e.rows), e.wide), wide) for j in range(d)]
     return r, [b.fsub(value, mean) for value, mean in zip(values, means, strict=True)]

@@ -17,7 +17,7 @@ from dask_em.kernel.densities import LEAST, NEGLIGIBLE, whitened
 from dask_em.kernel.layout import BYTES, FAINT, GROUP, LANES, STRETCH, VECTORS, WIDE
 from dask_em.kernel.moments import SET, dot, sifted
 
-__all__ = ["screen", "trusted"]
+__all__ = ["screen"]
 
 turned, turned_listed = densities.turned[False], densities.turned[True]
 BELOW = NEGLIGIBLE - 0.01  # of the largest log-density: rounding of the bounds is far less
@@ -27,10 +27,10 @@ inner = numba.njit(nogil=True)  # cached with the function that calls it
 
 
 @inner
-def trusted(n: int, exact: bool, shape: Any, model: Any, space: Any) -> None:
+def _trusted(n: int, exact: bool, shape: Any, model: Any, space: Any) -> None:
     """Fill the largest |x| of each stretch, and for each component below which share of a row float32 is right enough.
 
-    The tile stands in float32 already. Nothing is left to that where all is to be ``exact``.
+    Nothing is left to float32 where all is to be ``exact``.
     """
     k, d, _, _ = shape
     reach, length, wrong = model[5][2:]
@@ -50,8 +50,12 @@ def trusted(n: int, exact: bool, shape: Any, model: Any, space: Any) -> None:
 
 
 @inner
-def screen(begin: int, n: int, shape: Any, model: Any, space: Any) -> None:
-    """Fill log π_k p_k(x), (k, stride), of rows from ``begin`` to n; what is negligible is the least there is."""
+def screen(begin: int, n: int, exact: bool, shape: Any, model: Any, space: Any) -> None:
+    """Fill log π_k p_k(x), (k, stride), of rows from ``begin`` to n; what is negligible is the least there is.
+
+    The rows, from the first on, stand in float32 already. Where all is to be ``exact``, no density is left to that.
+    """
+    _trusted(n, exact, shape, model, space)
     for first in range(begin, n, STRETCH):
         _bound(first, shape, model, space)
     k, d, padded, width = shape

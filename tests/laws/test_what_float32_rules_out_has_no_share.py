@@ -94,8 +94,7 @@ def screened(model: PreparedMixture, rows: Rows, exact: bool) -> np.ndarray[Any,
     space = layout.room(packed, 960, Workspace())
     for x, width in ((space[0], packed.shape[3]), (space[10][0], -(-packed.shape[1] // layout.WIDE) * layout.WIDE)):
         n = compiled._enter(rows.values, packed.centre, 0, 288, width, x, layout.STRETCH)
-    screening.trusted(n, exact, packed.shape, packed.model, space)
-    screening.screen(0, n, packed.shape, packed.model, space)
+    screening.screen(0, n, exact, packed.shape, packed.model, space)
     return space[1].reshape(-1, len(space[3]))[: packed.shape[0], :288]
 
 
