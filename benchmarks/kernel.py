@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,17 @@ LARGE: Shape = (2_000_000, 32, 32)
 
 @dataclass
 class Measured:
-    """Seconds of a pass, medians of the rounds."""
+    """Seconds of a pass, (rounds, 3): one thread, two, two with precision="auto"."""
 
     shape: Shape
     covariance: str
     rows: str
-    one: float  # thread
-    two: float
-    auto: float  # two threads, precision="auto"
+    seconds: Array
+
+    def ratio(self, place: int, to: Measured | None = None, at: int | None = None) -> float:
+        """Return how many times as long as this the other took in the same round, the median."""
+        other = (self if to is None else to).seconds[:, place if at is None else at]
+        return float(np.median(other / self.seconds[:, place]))
 
 
 def mixture(means: Array, covariance: str, **settings: Any) -> GaussianMixture:
@@ -81,62 +85,64 @@ def on_cores(cores: set[int], measure: Callable[[], float]) -> float:
         os.sched_setaffinity(0, every)
 
 
-def measured(shape: Shape, covariance: str, kind: str, arguments: argparse.Namespace) -> Measured:
-    """Measure a shape: one thread, two, and auto in turn, so that drift meets all."""
-    rows, means = (clouds if kind == "clouds" else spheres)(shape)
+def measured(shape: Shape, arguments: argparse.Namespace) -> list[Measured]:
+    """Measure every covariance type of a shape in turn, round by round, so that drift meets all."""
     cores = sorted(os.sched_getaffinity(0))[:2]
     asked = [({cores[0]}, "float64"), (set(cores), "float64"), (set(cores), "auto")]
-    rounds = [
-        [
-            on_cores(where, lambda p=precision: pass_seconds(rows, means, covariance, arguments.passes, p))
-            for where, precision in asked
-        ]
-        for _ in range(arguments.rounds)
-    ]
-    result = Measured(shape, covariance, kind, *map(float, np.median(rounds, axis=0)))
-    print(result, flush=True)
-    return result
+    kinds = [*((covariance, "clouds") for covariance in COVARIANCES), ("full", "spheres")]
+    drawn = {"clouds": clouds(shape), "spheres": spheres(shape)}
+
+    def once(covariance: str, rows: str) -> list[float]:
+        def seconds(precision: str) -> float:
+            return pass_seconds(*drawn[rows], covariance, arguments.passes, precision)
+
+        return [on_cores(where, partial(seconds, precision)) for where, precision in asked]
+
+    rounds = np.array([[once(*kind) for kind in kinds] for _ in range(arguments.rounds)])
+    results = [Measured(shape, *kind, rounds[:, i]) for i, kind in enumerate(kinds)]
+    print(*results, sep="\n", flush=True)
+    return results
 
 
-def processes(passes: int) -> tuple[float, float]:
-    """Return the seconds of a pass over rows kept in one worker process, and in two."""
+def processes(passes: int, rounds: int) -> Array:
+    """Return the seconds of a pass over rows kept in one worker process and in two, by turns, (rounds, 2)."""
     rows, means = clouds(LARGE)
-    seconds = []
-    for workers in (1, 2):
+
+    def seconds(workers: int) -> float:
         with connect(ClusterSettings("local", workers=workers, threads_per_worker=1, memory_limit="4GB")) as client:
             fit = mixture(means, "full", max_iter=passes).iterate(rows, client=client)
-            seconds.append(float(np.median([iteration.entry.seconds for iteration in fit][1:])))
-        print(f"{workers} worker processes: {seconds[-1]:.3f} s a pass", flush=True)
-    return seconds[0], seconds[1]
+            found = float(np.median([iteration.entry.seconds for iteration in fit][1:]))
+        print(f"{workers} worker processes: {found:.3f} s a pass", flush=True)
+        return found
+
+    return np.array([[seconds(workers) for workers in (1, 2)] for _ in range(rounds)])
 
 
-def report(results: list[Measured], peak: float, of_processes: tuple[float, float] | None) -> str:
+def report(results: list[Measured], peak: float, of_processes: Array | None) -> str:
     """Return the page."""
-    head = ["shape, covariance, rows", "1 thread, ms", "2 threads, ms", "1 / 2", "share of GEMM peak"]
+    head = ["shape, covariance, rows", "1 thread, ms", "2 threads, ms", "1 / 2", "full / this", "share of GEMM peak"]
     head += ["auto, 2 threads, ms", "float64 / auto"]
-    body = [
-        [
-            f"{titled(r.shape)}, {r.covariance}, {r.rows}",
-            f"{1e3 * r.one:.1f}",
-            f"{1e3 * r.two:.1f}",
-            f"{r.one / r.two:.2f}",
-            f"{least_flops(r.shape, r.covariance) / peak / 1e9 / r.two:.0%}" if r.covariance == "full" else "-",
-            f"{1e3 * r.auto:.1f}",
-            f"{r.two / r.auto:.2f}",
-        ]
-        for r in results
-    ]
+    full = {r.shape: r for r in results if (r.covariance, r.rows) == ("full", "clouds")}
+    body = []
+    for r in results:
+        one, two, auto = np.median(r.seconds, axis=0)
+        share = f"{least_flops(r.shape, r.covariance) / peak / 1e9 / two:.0%}" if r.covariance == "full" else "-"
+        line = [f"{titled(r.shape)}, {r.covariance}, {r.rows}", f"{1e3 * one:.1f}", f"{1e3 * two:.1f}"]
+        line += [f"{r.ratio(1, at=0):.2f}", f"{r.ratio(1, full[r.shape]):.2f}", share, f"{1e3 * auto:.1f}"]
+        body.append([*line, f"{r.ratio(2, at=1):.2f}"])
     how = (
         f"Measured {datetime.now(UTC):%Y-%m-%d} by `benchmarks/kernel.py` on {machine()}. GEMM peak of two processes "
         f"of one thread, NumPy's BLAS, float64: {peak:.0f} Gflop/s. A pass includes what the driver does between "
-        "passes. The share is 4·N·K·P / (seconds · peak), P = (D+1)(D+2)/2; it can exceed 100 %, since rows that a "
-        "component has no share in are left out, and since the kernel's own loops use wider vectors than this BLAS. "
-        "*clouds* are the overlapping problems of `data.py`; of *spheres* every row has a share in every component."
+        "passes. Ratios are of two threads, medians of rounds. The share is 4·N·K·P / (seconds · peak), "
+        "P = (D+1)(D+2)/2; it can exceed 100 %, since rows that a component has no share in are left out, and since "
+        "the kernel's own loops use wider vectors than this BLAS. *clouds* are the overlapping problems of `data.py`; "
+        "of *spheres* every row has a share in every component."
     )
     parts = ["# The kernel", how, table(head, body)]
-    if of_processes:
-        one, two = of_processes
-        told = f"{one:.2f} s in one, {two:.2f} s in two: {one / two:.2f} x."
+    if of_processes is not None:
+        one, two = np.median(of_processes, axis=0)
+        ratio = np.median(of_processes[:, 0] / of_processes[:, 1])
+        told = f"{one:.2f} s in one, {two:.2f} s in two: {ratio:.2f} x."
         parts.append(f"{titled(LARGE)}, full, rows kept in worker processes: {told}")
     return "\n\n".join(parts)
 
@@ -149,7 +155,11 @@ def draw(results: list[Measured], path: Path) -> None:
     kept = [r for r in results if r.rows == "clouds"]
     shapes = list(dict.fromkeys(r.shape for r in kept))
     for i, covariance in enumerate(COVARIANCES):
-        mine = {r.shape: 1e9 * r.one / (r.shape[0] * r.shape[2]) for r in kept if r.covariance == covariance}
+        mine = {
+            r.shape: 1e9 * np.median(r.seconds[:, 0]) / (r.shape[0] * r.shape[2])
+            for r in kept
+            if r.covariance == covariance
+        }
         places = [shapes.index(shape) + 0.2 * (i - 1.5) for shape in mine]
         bars = panel.bar(places, mine.values(), width=0.2, label=covariance)
         panel.bar_label(bars, fmt="%.1f", fontsize=7)
@@ -173,9 +183,8 @@ def main() -> None:
     asked = shapes(arguments.shapes)
     with tempfile.TemporaryDirectory() as folder:
         peak = gemm_peak(Path(folder), 2)
-    wanted = [(shape, covariance, "clouds") for covariance in COVARIANCES for shape in asked]
-    results = [measured(*one, arguments) for one in [*wanted, *((shape, "full", "spheres") for shape in asked)]]
-    page = report(results, peak, processes(6) if arguments.processes else None)
+    results = [result for shape in asked for result in measured(shape, arguments)]
+    page = report(results, peak, processes(6, arguments.rounds) if arguments.processes else None)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "kernel.md").write_text(page + "\n", encoding="utf-8")
     draw(results, arguments.out / "kernel.png")

@@ -122,7 +122,7 @@ class Gaussian(ProductFamily[GaussianParameters]):
         few = self.covariance.few(*params.means.shape)
         squares, precision = self.mean_squares(params), params.precision(self.covariance)
         accurate = not few and form.error(precision, squares) <= ACCURATE
-        if accurate and self.covariance.is_shared:  # its scatter is summed about the frame's origin
+        if accurate and not isinstance(self.covariance, Full):  # whose scatter is summed about the frame's origin
             accurate = form.cancellation(precision, squares) <= ACCURATE_SCATTER
         single = self.precision == "auto" and form.single_error(squares) <= ACCURATE_SINGLE
         return dataclasses.replace(form, accurate=accurate, single=single)

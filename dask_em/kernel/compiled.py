@@ -17,8 +17,21 @@ import numba
 
 from dask_em.kernel import densities
 from dask_em.kernel.densities import entered, mapped, softmax, whitened
+from dask_em.kernel.expanded import lengths, linear, quadratic
 from dask_em.kernel.gathering import copied, gather, gather_all, gather_narrow, gather_shared, write_sums
-from dask_em.kernel.layout import BYTES, DIAGONAL, GROUP, LANES, SHARED, STRETCH, TRIANGULAR, VECTORS, WIDE
+from dask_em.kernel.layout import (
+    BYTES,
+    DIAGONAL,
+    DIAGONAL_EXPANDED,
+    GROUP,
+    LANES,
+    SHARED,
+    SHARED_EXPANDED,
+    STRETCH,
+    TRIANGULAR,
+    VECTORS,
+    WIDE,
+)
 from dask_em.kernel.moments import dot
 from dask_em.kernel.narrow import columns_entered, whitened_narrow
 from dask_em.kernel.screening import screen
@@ -66,38 +79,70 @@ def _enter_columns(values: Any, centre: Any, start: int, n: int, x: Any, unit: i
     return whole
 
 
-@inner
-def _densities(
-    kind: int, columns: Any, z: Any, first: int, n: int, shape: Any, model: Any, joint: Any, stride: int
-) -> None:
-    """Fill log π_k p_k(x), (k, stride), for n rows from ``first`` on: one block, or some of few columns."""
+@inlined
+def _densities_whitened(columns: Any, first: int, n: int, shape: Any, model: Any, joint: Any, stride: int) -> None:
     k, d, padded, _ = shape
-    constant, shift, scale, triangle, zeros, _ = model
+    constant, shift, _, triangle, _ = model
     rows, size = VECTORS * BYTES // columns.itemsize, padded * (padded + GROUP) // 2
-    if kind == TRIANGULAR and d <= LANES:
-        for i in range(k):
-            whitened_narrow(
-                columns, d, n, shift, i * padded, triangle, i * size, constant[i], joint, i * stride + first
-            )
-        return
-    if kind == TRIANGULAR:
-        for i in range(k):
-            whitened(
-                columns, shift, i * padded, triangle, i * size, padded, constant[i], joint, i * stride + first, rows
-            )
-        return
+    for i in range(k):
+        mean, factor, at = i * padded, i * size, i * stride + first
+        if d <= LANES:
+            whitened_narrow(columns, d, n, shift, mean, triangle, factor, constant[i], joint, at)
+        else:
+            whitened(columns, shift, mean, triangle, factor, padded, constant[i], joint, at, rows)
+
+
+@inlined
+def _densities_by_distance(
+    kind: int, columns: Any, z: Any, first: int, shape: Any, model: Any, joint: Any, stride: int
+) -> None:
+    k, d, padded, _ = shape
+    constant, shift, scale, triangle, _ = model
+    rows = VECTORS * BYTES // columns.itemsize
     for i in range(k):
         joint[i * stride + first : i * stride + first + rows] = constant[i]
     if kind == SHARED:
-        mapped(columns, zeros, triangle, padded, z)
+        mapped(columns, triangle, padded, z)
     for i in range(0, k, GROUP):
         at = i * stride + first
         if kind == DIAGONAL:
             distances_by_column(columns, shift, i * d, scale, i * d, d, joint, at, stride)
-        elif kind == SHARED:
-            distances_by_component(z, shift, i * d, scale, i, d, joint, at, stride)
         else:
-            distances_by_component(columns, shift, i * d, scale, i, d, joint, at, stride)
+            x = z if kind == SHARED else columns
+            distances_by_component(x, shift, i * d, scale, i, d, joint, at, stride)
+
+
+@inlined
+def _densities_expanded(
+    kind: int, columns: Any, z: Any, first: int, shape: Any, model: Any, joint: Any, length: Any
+) -> None:
+    k, d, padded, _ = shape
+    constant, slope, bend, triangle, _ = model
+    stride = len(length)
+    if kind == DIAGONAL_EXPANDED:
+        for i in range(0, k, GROUP):
+            at = i * stride + first
+            quadratic(columns, slope, i * d, bend, i * d, d, constant, i, length, first, joint, at, stride)
+        return
+    if kind == SHARED_EXPANDED:
+        mapped(columns, triangle, padded, z)
+    x = z if kind == SHARED_EXPANDED else columns
+    lengths(x, d, length, first)
+    for i in range(0, k, GROUP):
+        linear(x, slope, i * d, bend, i, d, constant, i, length, first, joint, i * stride + first, stride)
+
+
+@inner
+def _densities(
+    kind: int, columns: Any, z: Any, first: int, n: int, shape: Any, model: Any, joint: Any, length: Any
+) -> None:
+    """Fill log π_k p_k(x), (k, stride), for n rows from ``first`` on: one block, or some of few columns."""
+    if kind == TRIANGULAR:
+        _densities_whitened(columns, first, n, shape, model, joint, len(length))
+    elif kind >= DIAGONAL_EXPANDED:
+        _densities_expanded(kind, columns, z, first, shape, model, joint, length)
+    else:
+        _densities_by_distance(kind, columns, z, first, shape, model, joint, len(length))
 
 
 @inlined
@@ -118,7 +163,7 @@ def _share_out(kind: int, begin: int, n: int, known: bool, shape: Any, model: An
             if d > LANES:
                 for j in range(0, width, lanes):
                     turned(x, width, index, first, j, here)
-            _densities(kind, here, z, first, end - first, shape, model, joint, stride)
+            _densities(kind, here, z, first, end - first, shape, model, joint, space[12])
         for i in range(first, end, TOGETHER):
             shares += softmax(joint, i, stride, k, weight, scale, density, i)
     return shares
@@ -134,7 +179,7 @@ def _tile(
     padded, and that part of these rows.
     """
     (k, d, _, width), x = shape, space[0]
-    n, screened = min(len(space[3]), len(values) - start), len(model[5][2]) > 0
+    n, screened = min(len(space[3]), len(values) - start), len(model[4][2]) > 0
     unit = STRETCH if screened else VECTORS * BYTES // x.itemsize
     if d <= LANES:
         whole = _enter_columns(values, centre, start, n, space[2][0], unit)
@@ -158,8 +203,8 @@ def _summarize(
 ) -> tuple[float, float]:
     """Add the statistics of rows to ``sums``, tile by tile, and return Σ w log p(x) and Σ w."""
     d = shape[1]
-    x, joint, turn, scale, tile_weight, density, ones, index, root, z, _, moved = space
-    room = (joint, scale, tile_weight, ones, index, root, z, moved)
+    x, joint, turn, scale, tile_weight, density, ones, index, root, z, _, moved, length = space
+    room = (joint, scale, tile_weight, ones, index, root, z, moved, length)
     counts, first, second, centre, means, products, shared = sums
     stride = len(scale)
     ones[:] = 1.0
@@ -176,10 +221,10 @@ def _summarize(
             gather_narrow(kind, whole, shape, turn[0], room, means, here)
             continue
         if kind != TRIANGULAR and all_rows:
-            gather_all(x, whole, shape, room, means, here)
+            gather_all(kind, x, whole, shape, room, means, here)
         else:
             gather(kind, x, whole, shape, room, means, here)
-        if kind == SHARED:
+        if kind in (SHARED, SHARED_EXPANDED):
             gather_shared(x, whole, shape, room, means, here)
     write_sums(kind, shape, counts, first, second, products, shared)
     return total, seen

@@ -13,15 +13,16 @@ import numba
 from llvmlite import ir
 from numba.extending import intrinsic
 
+from dask_em.kernel.elementary import exp, log
 from dask_em.kernel.layout import BYTES, GROUP, LANES
 from dask_em.kernel.simd import REGISTERS, TALL, Emitter, emitted
 
-__all__ = ["distances", "entered", "mapped", "softmax", "turned", "whitened"]
+__all__ = ["BROAD", "distances", "entered", "mapped", "parts", "softmax", "turned", "whitened"]
 
 NEGLIGIBLE = -39.14  # log of 1e-17
 LEAST = -1e300  # of a log-density: beyond it all components are equally far
 INT = numba.types.int64
-INT64 = ir.IntType(64)
+INT64, WIDE = ir.IntType(64), ir.DoubleType()
 SIDE_BY_SIDE = 2  # vectors of rows
 BROAD = TALL if REGISTERS >= 32 else 2  # the same by 4 components, beside means and scales: 3 would leave them no room
 AHEAD = 64  # elements of a factor asked for early: without it each line waits for the L2 cache, 1.6 x slower
@@ -39,7 +40,7 @@ def entered(_: Any, x: Any, width: Any, values: Any, at: Any, rows: Any, d: Any,
         def row(i: Any, _: list[Any]) -> list[Any]:
             def vector(v: Any, _: list[Any]) -> list[Any]:
                 j = e.times(v, e.lanes)
-                wide = e.converted(e.load(source, e.at(at_, e.times(i, d_), j), e.lanes), ir.DoubleType())
+                wide = e.converted(e.load(source, e.at(at_, e.times(i, d_), j), e.lanes), WIDE)
                 y = e.converted(b.fsub(wide, e.load(middle, j, e.lanes)), target.type.pointee)
                 inside = b.icmp_signed("<", columns, e.spread(b.sub(d_, j)))
                 e.store(target, e.at(e.times(i, width_), j), b.select(inside, y, ir.Constant(y.type, None)))
@@ -80,7 +81,7 @@ def _turned(listed: bool) -> Any:
 turned = {listed: _turned(listed) for listed in (True, False)}
 
 
-def _parts(e: Emitter, write: Any, rows: Any = None, tall: int = TALL) -> None:
+def parts(e: Emitter, write: Any, rows: Any = None, tall: int = TALL) -> None:
     """Write what is done with each part of a block, or of its first rows; it is given where the part begins."""
     part = tall * e.lanes
     count = e.rows // part if rows is None else e.builder.udiv(e.at(rows, part - 1), INT64(part))
@@ -88,16 +89,18 @@ def _parts(e: Emitter, write: Any, rows: Any = None, tall: int = TALL) -> None:
 
 
 def _mapped(
-    e: Emitter, block: Any, pointers: tuple[Any, Any, Any], mean_at: Any, factor_at: Any, part: Any
+    e: Emitter, block: Any, pointers: tuple[Any, Any], factor_at: Any, part: Any, mean: tuple[Any, Any] | None = None
 ) -> list[Any]:
-    """Return z_i = Σ_{j≤i} u_ji (x_j − μ_j), for 4 coordinates i of a part of a block of rows."""
-    b, (rows, mu, u) = e.builder, pointers
+    """Return z_i = Σ_{j≤i} u_ji (x_j − μ_j), for 4 coordinates i of a part of a block of rows; μ may be zero."""
+    b, (rows, u) = e.builder, pointers
     begin = e.at(factor_at, e.times(e.times(block, e.at(block, 1)), GROUP * GROUP // 2))
 
     def step(j: Any, z: list[Any]) -> list[Any]:
-        mean = e.spread_at(mu, e.at(mean_at, j))
         here = e.at(e.times(j, e.rows), part)
-        y = [b.fsub(e.load(rows, e.at(here, e.lanes * v)), mean) for v in range(TALL)]
+        y = [e.load(rows, e.at(here, e.lanes * v)) for v in range(TALL)]
+        if mean is not None:
+            mu = e.spread_at(mean[0], e.at(mean[1], j))
+            y = [b.fsub(value, mu) for value in y]
         row = e.at(begin, e.times(j, GROUP))
         e.prefetch(u, e.at(row, AHEAD))
         weights = [e.spread_at(u, e.at(row, i)) for i in range(GROUP)]
@@ -116,12 +119,12 @@ def whitened(
     """
 
     def write(e: Emitter) -> None:
-        pointers, target = (e.pointer(0), e.pointer(1), e.pointer(3)), e.pointer(7)
+        pointers, mu, target = (e.pointer(0), e.pointer(3)), e.pointer(1), e.pointer(7)
         so_, fo_, padded_, constant_, oo_ = (e.arguments[i] for i in (2, 4, 5, 6, 8))
 
         def rows(part: Any) -> None:
             def four(block: Any, sums: list[Any]) -> list[Any]:
-                z = _mapped(e, block, pointers, so_, fo_, part)
+                z = _mapped(e, block, pointers, fo_, part, (mu, so_))
                 for i in range(GROUP):
                     sums = [e.fused(z[i * TALL + v], z[i * TALL + v], sums[v]) for v in range(TALL)]
                 return sums
@@ -130,30 +133,30 @@ def whitened(
                 half = e.builder.fmul(total, e.constant(total, -0.5))
                 e.store_sum(target, e.at(oo_, part, e.lanes * v), half, constant_)
 
-        _parts(e, rows, e.arguments[9])
+        parts(e, rows, e.arguments[9])
 
     return emitted((x, shift, INT, factor, INT, INT, numba.types.float64, out, INT, INT), write)
 
 
 @intrinsic
-def mapped(_: Any, x: Any, zeros: Any, factor: Any, padded: Any, out: Any) -> Any:
+def mapped(_: Any, x: Any, factor: Any, padded: Any, out: Any) -> Any:
     """Write z = Uᵀ x for a block of rows, (padded, rows)."""
 
     def write(e: Emitter) -> None:
-        pointers, target = (e.pointer(0), e.pointer(1), e.pointer(2)), e.pointer(4)
+        pointers, target = (e.pointer(0), e.pointer(1)), e.pointer(3)
 
         def rows(part: Any) -> None:
             def four(block: Any, sums: list[Any]) -> list[Any]:
                 begin = e.at(e.times(block, GROUP * e.rows), part)
-                for i, vector in enumerate(_mapped(e, block, pointers, INT64(0), INT64(0), part)):
+                for i, vector in enumerate(_mapped(e, block, pointers, INT64(0), part)):
                     e.store(target, e.at(begin, i // TALL * e.rows + i % TALL * e.lanes), vector)
                 return sums
 
-            e.loop(e.builder.lshr(e.arguments[3], INT64(2)), [], four)
+            e.loop(e.builder.lshr(e.arguments[2], INT64(2)), [], four)
 
-        _parts(e, rows)
+        parts(e, rows)
 
-    return emitted((x, zeros, factor, INT, out), write)
+    return emitted((x, factor, INT, out), write)
 
 
 def _distances(scaled_columns: bool) -> Any:
@@ -193,7 +196,7 @@ def _distances(scaled_columns: bool) -> Any:
                     for v in range(BROAD):
                         e.accumulate(target, e.at(place, e.lanes * v), e.builder.fmul(sums[k * BROAD + v], factor))
 
-            _parts(e, part, tall=BROAD)
+            parts(e, part, tall=BROAD)
 
         return emitted((x, shift, INT, scale, INT, INT, out, INT, INT), write)
 
@@ -239,7 +242,7 @@ def softmax(
             zero = e.constant(least, 0.0)
 
             def exponentials() -> list[Any]:
-                some = [b.select(loud, e.exp(value), zero) for loud, value in zip(heard, below, strict=True)]
+                some = [b.select(loud, exp(e, value), zero) for loud, value in zip(heard, below, strict=True)]
                 return [*some, b.add(shares, e.number_set(heard))]
 
             *values, shares = e.when_any(b.or_(*heard), exponentials, [zero] * SIDE_BY_SIDE + [shares])
@@ -251,7 +254,7 @@ def softmax(
         for part, most, total in zip(parts, largest, totals, strict=True):
             at = e.at(row_, part)
             e.store(e.pointer(5), at, b.fdiv(e.load(e.pointer(4), at), total))
-            e.store(e.pointer(6), at, b.fadd(most, e.log(total)))
+            e.store(e.pointer(6), at, b.fadd(most, log(e, total)))
         return shares
 
     return emitted((joint, INT, INT, INT, weight, scale, density, INT), write, INT, BYTES)

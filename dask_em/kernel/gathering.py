@@ -7,19 +7,59 @@ from typing import Any
 import numba
 
 from dask_em.kernel import moments, narrow, tile_moments
-from dask_em.kernel.layout import CHUNK, GROUP, LANES, SHARED, TRIANGULAR
+from dask_em.kernel.layout import (
+    CHUNK,
+    DIAGONAL,
+    DIAGONAL_EXPANDED,
+    GROUP,
+    LANES,
+    SHARED,
+    SHARED_EXPANDED,
+    STRETCH,
+    TRIANGULAR,
+    UNIT,
+    UNIT_EXPANDED,
+)
 from dask_em.kernel.moments import SET, dot, roots, shares
 from dask_em.kernel.simd import HIGH, NATIVE, REGISTERS
+from dask_em.kernel.tile_moments import weighed
 
 __all__ = ["copied", "gather", "gather_all", "gather_narrow", "gather_shared", "write_sums"]
 
 scaled1, scaled2, scaled4 = (moments.scaled[width] for width in (1, 2, 4))
 outer1, outer2, outer3 = (moments.outer[width] for width in (1, 2, 3))
 moments1, moments2, moments4 = (moments.moments[width] for width in (1, 2, 4))
-dense1, dense2, dense3 = (tile_moments.dense[width] for width in (1, 2, 3))
 narrow_products, narrow_squares = narrow.narrow[True], narrow.narrow[False]
 ROOMY = REGISTERS >= 32  # for the sums of 4 components and several vectors of columns
 inner = numba.njit(nogil=True)  # cached with the function that calls it
+
+
+def _across(blocks: dict[int, Any], most: int) -> Any:
+    """Return what takes all columns of a stretch of rows, for 4 components, up to ``most`` vectors at a time."""
+    one, two, three = (blocks[width] for width in (1, 2, 3))
+
+    @inner
+    def across(
+        x: Any, width: int, begin: int, n: int, joint: Any, at: int, stride: int, means: Any, i: int, sums: Any
+    ) -> None:
+        lanes, j, (first, second) = NATIVE // x.itemsize, 0, sums
+        while j < width:
+            left, of = (width - j) // lanes, i * width + j
+            if most > 2 and (left == 3 or left > 4):
+                three(x, width, begin, joint, at, stride, n, means, of, j, first, second)
+                j += 3 * lanes
+            elif most > 1 and left > 1:
+                two(x, width, begin, joint, at, stride, n, means, of, j, first, second)
+                j += 2 * lanes
+            else:
+                one(x, width, begin, joint, at, stride, n, means, of, j, first, second)
+                j += lanes
+
+    return across
+
+
+deviations, squares = (_across(blocks, 3 if ROOMY else 1) for blocks in (tile_moments.deviations, tile_moments.squares))
+firsts = _across(tile_moments.dense, 3)
 
 
 @inner
@@ -110,7 +150,7 @@ def _listed(kind: int, x: Any, n: int, width: int, listed: Any, z: Any, sums: An
 def gather_narrow(kind: int, n: int, shape: Any, columns: Any, space: Any, means: Any, sums: Any) -> None:
     """Gather a tile of few columns from all rows: a list of rows costs more than the rows."""
     k, d, _, width = shape
-    joint, scale, weight, ones, _, _, _, moved = space
+    joint, scale, weight, ones, _, _, _, moved, _ = space
     counts, first, second = sums
     stride = len(scale)
     for i in range(k):
@@ -121,7 +161,7 @@ def gather_narrow(kind: int, n: int, shape: Any, columns: Any, space: Any, means
             )
         else:
             counts[i] += narrow_squares(columns, d, joint, at, scale, n, means, of, moved, first, second, of, width)
-    if kind == SHARED:
+    if kind in (SHARED, SHARED_EXPANDED):
         of = -(-k // GROUP) * GROUP * width
         narrow_products(columns, d, weight, 0, ones, n, means, of, moved, first, second, of, width)
 
@@ -130,7 +170,7 @@ def gather_narrow(kind: int, n: int, shape: Any, columns: Any, space: Any, means
 def gather(kind: int, x: Any, n: int, shape: Any, space: Any, means: Any, sums: Any) -> None:
     """Gather a tile, component by component, from the rows that each has a share in."""
     k, _, _, width = shape
-    joint, scale, _, _, index, root, z, _ = space
+    joint, scale, _, _, index, root, z, _, _ = space
     counts, first, second = sums
     stride = len(scale)
     for i in range(k):
@@ -140,37 +180,38 @@ def gather(kind: int, x: Any, n: int, shape: Any, space: Any, means: Any, sums: 
 
 
 @inner
-def gather_all(x: Any, n: int, shape: Any, space: Any, means: Any, sums: Any) -> None:
-    """Gather a tile from all rows: where most have a share in most components, lists of rows cost more."""
+def gather_all(kind: int, x: Any, n: int, shape: Any, space: Any, means: Any, sums: Any) -> None:
+    """Gather a tile from all rows: where most have a share in most components, lists of rows cost more.
+
+    A stretch of rows, and what 4 components have of it, stay in the L1 cache.
+    """
     k, _, _, width = shape
-    joint, scale = space[:2]
+    joint, scale, length = space[0], space[1], space[8]
     counts, first, second = sums
-    stride, lanes = len(scale), NATIVE // x.itemsize
-    for i in range(k):
-        row = joint[i * stride : i * stride + n]
-        counts[i] += dot(row, scale, n)
-        for a in range(n):
-            row[a] *= scale[a]
-    for i in range(0, k, GROUP):
-        j = 0
-        while j < width:
-            left = (width - j) // lanes
-            if ROOMY and (left == 3 or left > 4):
-                dense3(x, width, joint, i * stride, stride, n, means, i * width + j, j, first, second)
-                j += 3 * lanes
-            elif ROOMY and left > 1:
-                dense2(x, width, joint, i * stride, stride, n, means, i * width + j, j, first, second)
-                j += 2 * lanes
+    stride = len(scale)
+    for begin in range(0, n, STRETCH):
+        rows = min(STRETCH, n - begin)
+        lengths = length[begin : begin + rows]
+        for i in range(0, k, GROUP):
+            at = i * stride + begin
+            for of in range(i, min(i + GROUP, k)):
+                here = of * stride + begin
+                counts[of] += weighed(joint, here, scale, begin, rows)
+                if kind == UNIT_EXPANDED:
+                    second[of * width] += dot(joint[here : here + rows], lengths, rows)
+            if kind in (DIAGONAL, UNIT):
+                deviations(x, width, begin, rows, joint, at, stride, means, i, (first, second))
+            elif kind == DIAGONAL_EXPANDED:
+                squares(x, width, begin, rows, joint, at, stride, means, i, (first, second))
             else:
-                dense1(x, width, joint, i * stride, stride, n, means, i * width + j, j, first, second)
-                j += lanes
+                firsts(x, width, begin, rows, joint, at, stride, means, i, (first, second))
 
 
 @inner
 def gather_shared(x: Any, n: int, shape: Any, space: Any, means: Any, sums: Any) -> None:
     """Gather the scatter that all components share, about the frame's origin."""
     width, row = shape[3], -(-shape[0] // GROUP) * GROUP
-    _, _, weight, ones, index, root, z, _ = space
+    _, _, weight, ones, index, root, z, _, _ = space
     _, first, second = sums
     begin, kind = numba.int64(0), numba.int64(TRIANGULAR)  # a literal would be a type of its own, to compile for
     m = _active(weight, begin, n, ones, index)
@@ -190,7 +231,7 @@ def write_sums(kind: int, shape: Any, counts: Any, first: Any, second: Any, prod
             _write_triangle(second, i * width * width, width, d, products[i])
         else:
             copied(second, i * width, products[i], 1 + d, products.shape[1] - 1 - d)
-    if kind == SHARED:
+    if kind in (SHARED, SHARED_EXPANDED):
         _write_triangle(second, last * width, width, d, shared)
 
 

@@ -20,13 +20,16 @@ __all__ = [
     "BYTES",
     "CHUNK",
     "DIAGONAL",
+    "DIAGONAL_EXPANDED",
     "GROUP",
     "LANES",
     "SCREENED",
     "SHARED",
+    "SHARED_EXPANDED",
     "STRETCH",
     "TRIANGULAR",
     "UNIT",
+    "UNIT_EXPANDED",
     "VECTORS",
     "WIDE",
     "Packed",
@@ -47,6 +50,8 @@ UNBOUNDED = 1e150  # of an error
 INEXACT = 1e-14  # of a share: what float32 may make of it, which is what float64 makes of one near 1
 FAINT = 1e-10  # and above this no share is left to float32, whatever the bound
 TRIANGULAR, DIAGONAL, UNIT, SHARED = range(4)  # U: a triangle for each component, a row, a number; one triangle for all
+DIAGONAL_EXPANDED, UNIT_EXPANDED, SHARED_EXPANDED = range(4, 7)  # −½ s (x − μ)² = −½ s μ² + s μ x − ½ s x²
+ABOUT_ORIGIN = (SHARED, DIAGONAL_EXPANDED, UNIT_EXPANDED, SHARED_EXPANDED)  # the frame's: no mean is taken from rows
 
 
 @dataclass(frozen=True)
@@ -56,10 +61,15 @@ class Packed:
     form: FactoredForm
     kind: int
     shape: tuple[int, int, int, int]  # k; d; d to a multiple of GROUP; d to a multiple of the lanes
-    model: tuple[Any, ...]  # constants, means of the E-step, scales, triangles, zeros; what screens
+    model: tuple[Any, ...]  # constants, means of the E-step, scales, triangles; what screens
     centre: Array  # of the frame, padded
     means: Array  # (k to a multiple of GROUP, and one; width): of the M-step, and zeros
     dtype: np.dtype[Any]  # computed in
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether one scatter is summed for all components."""
+        return self.kind in {SHARED, SHARED_EXPANDED}
 
     @property
     def is_screened(self) -> bool:
@@ -70,7 +80,8 @@ class Packed:
 def pack(model: PreparedMixture, dtype: npt.DTypeLike = np.float64) -> Packed:
     """Lay a prepared mixture out."""
     form: FactoredForm = model.prepared
-    kind, dtype = _kind(form), np.dtype(dtype)
+    dtype = np.dtype(dtype)
+    kind = _kind(form, dtype)
     (k, d), lanes = form.means.shape, BYTES // dtype.itemsize
     groups, padded, width = (-(-n // to) * to for n, to in ((k, GROUP), (d, GROUP), (d, lanes)))
     constant = np.full(groups, -np.inf)
@@ -79,36 +90,42 @@ def pack(model: PreparedMixture, dtype: npt.DTypeLike = np.float64) -> Packed:
     if kind == TRIANGULAR:
         shift = _padded(form.means, (k, padded))
         triangle = _triangles(_padded(np.broadcast_to(factor, (k, d, d)), (k, padded, padded)))
+    elif kind in {SHARED, SHARED_EXPANDED}:
+        triangle = _triangles(_padded(factor, (padded, padded))[None])
+        shift, scale = form.means @ factor, np.ones(groups)
     else:
-        means = form.means
-        if kind == SHARED:
-            triangle, means, scale = (
-                _triangles(_padded(factor, (padded, padded))[None]),
-                means @ factor,
-                np.ones(groups),
-            )
-        elif kind == DIAGONAL:
-            scale = _interleaved(_padded(factor**2, (groups, d)))
-        else:
-            scale = _padded(factor**2, (groups,))
-        shift = _interleaved(_padded(means, (groups, d)))
+        shift, scale = form.means, _padded(factor**2, (groups, d) if factor.ndim == 2 else (groups,))
+    if kind in {DIAGONAL_EXPANDED, UNIT_EXPANDED, SHARED_EXPANDED}:
+        scales = scale[:k].reshape(k, -1)
+        constant[:k] -= 0.5 * (scales * shift**2).sum(axis=1)
+        shift = scales * shift
+        scale = -0.5 * scale
+    if kind != TRIANGULAR:
+        shift = _interleaved(_padded(shift, (groups, d)))
+        scale = _interleaved(scale) if scale.ndim == 2 else scale
     ahead = np.zeros(padded * GROUP)  # the last triangle is followed by room to be asked for early
-    flat = (shift, scale, np.concatenate([triangle.ravel(), ahead]), np.zeros(padded))
+    flat = (shift, scale, np.concatenate([triangle.ravel(), ahead]))
     arrays = tuple(np.ascontiguousarray(array, dtype).ravel() for array in flat)
     screened = kind == TRIANGULAR and dtype == np.float64 and d >= SCREENED
     coarse = _coarse(model, arrays[0], arrays[2]) if screened else (*np.zeros((2, 0), np.float32), *np.zeros((3, 0)))
-    centre, of_rows = _padded(form.frame.centre, (width + 2 * LANES,)), _padded(form.means, (groups + 1, width))
+    centre, of_rows = _padded(form.frame.centre, (width + 2 * LANES,)), np.zeros((groups + 1, width))
+    if kind not in ABOUT_ORIGIN:
+        of_rows[:k, :d] = form.means
     return Packed(
         form, kind, (k, d, padded, width), (constant, *arrays, coarse), centre, of_rows.astype(dtype).ravel(), dtype
     )
 
 
-def _kind(form: FactoredForm) -> int:
-    if isinstance(form.covariance, Full):
+def _kind(form: FactoredForm, dtype: np.dtype[Any]) -> int:
+    """Return what to do: squares are expanded where that costs no digits, which float32 has not to spare."""
+    expanded = form.accurate and dtype == np.float64
+    if isinstance(form.covariance, Full) or (isinstance(form.covariance, Tied) and not form.accurate):
         return TRIANGULAR
     if isinstance(form.covariance, Tied):
-        return SHARED if form.accurate else TRIANGULAR
-    return DIAGONAL if isinstance(form.covariance, Diagonal) else UNIT
+        return SHARED_EXPANDED if expanded else SHARED
+    if isinstance(form.covariance, Diagonal):
+        return DIAGONAL_EXPANDED if expanded else DIAGONAL
+    return UNIT_EXPANDED if expanded else UNIT
 
 
 def _coarse(model: PreparedMixture, shift: Array, triangles: Array) -> tuple[Any, ...]:
@@ -167,6 +184,7 @@ def room(packed: Packed, tile_rows: int, space: Workspace) -> tuple[Any, ...]:
         space.array("products", (CHUNK * width + CHUNK // 2 * LANES,), dtype),
         _coarse_room(packed, rows, space),
         space.array("moved", ((LANES + 1) * (STRETCH + (LANES + 2) // 2 * LANES),)),
+        space.array("lengths", (rows,)),
     )
 
 
@@ -191,7 +209,7 @@ class Sums:
     def __init__(self, packed: Packed, space: Workspace) -> None:
         k, d, _, width = packed.shape
         size, triangle, groups = width * width, d * (d + 1) // 2, -(-k // GROUP) * GROUP
-        seconds = {TRIANGULAR: k * size, SHARED: groups * width + size}.get(packed.kind, groups * width)
+        seconds = k * size if packed.kind == TRIANGULAR else groups * width + (size if packed.is_shared else 0)
         lengths = {"counts": k, "first": (groups + 1) * width, "second": seconds}
         lanes = [space.array(name, (length,)) for name, length in lengths.items()]
         for array in lanes:
@@ -207,15 +225,13 @@ class Sums:
         (k, d, _, _), form, products = self.packed.shape, self.packed.form, self.products
         counts, first, quadratic = products[:, :1], products[:, 1 : 1 + d], products[:, 1 + d :]
         shared: Array | None = None
-        reference: Array | None = form.means
         if form.covariance.is_shared:
-            triangle = quadratic.sum(axis=0) if self.packed.kind == TRIANGULAR else self.shared[1 + d :]
+            triangle = self.shared[1 + d :] if self.packed.is_shared else quadratic.sum(axis=0)
             quadratic, shared = np.empty((k, 0)), symmetric(triangle, d)
-        if self.packed.kind == SHARED:
-            first, reference = first + counts * form.means, None
-        elif self.packed.kind == UNIT:
+        elif self.packed.kind in {UNIT, UNIT_EXPANDED}:
             quadratic = quadratic.sum(axis=1, keepdims=True)
         if quadratic.base is not products:
             products = np.concatenate([counts, first, quadratic], axis=1)
+        reference = None if self.packed.kind in ABOUT_ORIGIN else form.means
         gathered = ProductStatistics(products, shared, form.frame.centre, reference)
         return MixtureStatistics(rows, weight, log_likelihood, counts[:, 0].copy(), gathered)

@@ -33,7 +33,7 @@ def _trusted(n: int, exact: bool, shape: Any, model: Any, space: Any) -> None:
     Nothing is left to float32 where all is to be ``exact``.
     """
     k, d, _, _ = shape
-    reach, length, wrong = model[5][2:]
+    reach, length, wrong = model[4][2:]
     coarse, _, far, faint, _ = space[10]
     wide, farthest = -(-d // WIDE) * WIDE, 0.0
     for first in range(0, n, STRETCH):
@@ -59,8 +59,8 @@ def screen(begin: int, n: int, exact: bool, shape: Any, model: Any, space: Any) 
     for first in range(begin, n, STRETCH):
         _bound(first, shape, model, space)
     k, d, padded, width = shape
-    constant, shift, _, triangle, _, coarse = model
-    x, joint, (columns, _), scale, _, most, _, index, _, _, (_, _, far, faint, found), _ = space
+    constant, shift, _, triangle, coarse = model
+    x, joint, (columns, _), scale, _, most, _, index, _, _, (_, _, far, faint, found), _, _ = space
     stride, lanes, size = len(scale), BYTES // x.itemsize, padded * (padded + GROUP) // 2
     rows = VECTORS * lanes
     for i in range(k):
@@ -100,7 +100,7 @@ def _bounds(i: int, far: float, d: int, constant: Any, coarse: Any) -> tuple[flo
 def _bound(first: int, shape: Any, model: Any, space: Any) -> None:
     """Fill float32's log π_k p_k(x) for a stretch of rows, and in ``density`` what the largest is at least."""
     k, d, padded, _ = shape
-    constant, (shift, triangle, _, _, _) = model[0], model[5]
+    constant, (shift, triangle, _, _, _) = model[0], model[4]
     joint, scale, density, index, (coarse, columns, far, _, _) = space[1], space[3], space[5], space[7], space[10]
     stride, wide, size = len(scale), -(-d // WIDE) * WIDE, padded * (padded + GROUP) // 2
     for j in range(0, wide, WIDE):
@@ -111,7 +111,7 @@ def _bound(first: int, shape: Any, model: Any, space: Any) -> None:
         at = i * stride + first
         whitened(columns, shift, i * padded, triangle, i * size, padded, constant[i], joint, at, STRETCH)
         value = joint[at : at + STRETCH]
-        part, least, _ = _bounds(i, far[first // STRETCH], d, constant, model[5])
+        part, least, _ = _bounds(i, far[first // STRETCH], d, constant, model[4])
         for a in range(STRETCH):
             low = value[a] * (1 + part) - least
             most[a] = low if low > most[a] else most[a]  # noqa: FURB136  # NaN is to lose

@@ -8,7 +8,6 @@ Sums run in the order of the loop, without reassociation: the same bits on the s
 
 from __future__ import annotations
 
-import math
 import platform
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,11 +22,6 @@ __all__ = ["HIGH", "NATIVE", "REGISTERS", "TALL", "Emitter", "emitted"]
 
 Value = Any  # of llvmlite, which has no types
 INT = ir.IntType(64)
-LOG2E = 1.4426950408889634
-LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # their sum is log 2; the first has 32 bits
-MAGIC = 1.5 * 2.0**52  # adding it rounds to an integer and leaves that in the low bits
-EXPONENT = 52
-ROOT2 = 1.4142135623730951
 
 
 def _registers() -> tuple[int, int]:
@@ -157,16 +151,16 @@ class Emitter:
 
     def accumulate(self, base: Value, offset: Value, vector: Value) -> None:
         """Add a vector to memory of float64."""
-        for part, piece in self._widened(vector):
+        for part, piece in self.widened(vector):
             place = self.at(offset, part)
             self.store(base, place, self.builder.fadd(self.load(base, place), piece))
 
     def store_sum(self, base: Value, offset: Value, vector: Value, scalar: Value) -> None:
         """Write a vector plus a scalar to memory of float64."""
-        for part, piece in self._widened(vector):
+        for part, piece in self.widened(vector):
             self.store(base, self.at(offset, part), self.builder.fadd(piece, self.spread(scalar)))
 
-    def _widened(self, vector: Value) -> list[tuple[int, Value]]:
+    def widened(self, vector: Value) -> list[tuple[int, Value]]:
         """Return a vector as vectors of float64, and where in it each begins."""
         if vector.type.element == ir.DoubleType():
             return [(0, vector)]
@@ -246,43 +240,6 @@ class Emitter:
             phi.add_incoming(other, before)
             phi.add_incoming(value, end)
         return phis
-
-    def exp(self, x: Value) -> Value:
-        """Return exp of float64, to 1 ulp for |x| < 700 (Cody and Waite 1980: x = n log 2 + r, Taylor to r¹³)."""
-        b = self.builder
-        shifted = self.fused(x, self.constant(x, LOG2E), self.constant(x, MAGIC))
-        n = b.fsub(shifted, self.constant(x, MAGIC))
-        r = self.fused(n, self.constant(x, -LN2_LOW), self.fused(n, self.constant(x, -LN2_HIGH), x))
-        value = self.constant(x, 1 / math.factorial(13))
-        for power in range(12, -1, -1):
-            value = self.fused(value, r, self.constant(x, 1 / math.factorial(power)))
-        whole = ir.VectorType(INT, x.type.count)
-        bits = b.shl(b.bitcast(shifted, whole), ir.Constant(whole, [EXPONENT] * x.type.count))
-        return b.bitcast(b.add(b.bitcast(value, whole), bits), x.type)
-
-    def log(self, x: Value) -> Value:
-        """Return log of float64 ≥ 1, to 1e-16 of max(1, the logarithm): x = 2ⁿ m, log m = 2 artanh((m − 1)/(m + 1))."""
-        b, count = self.builder, x.type.count
-        whole = ir.VectorType(INT, count)
-
-        def integers(number: int) -> Value:
-            return ir.Constant(whole, [number] * count)
-
-        bits = b.bitcast(x, whole)
-        n = b.sub(b.lshr(bits, integers(EXPONENT)), integers(1023))
-        m = b.bitcast(b.sub(bits, b.shl(n, integers(EXPONENT))), x.type)
-        large = b.fcmp_ordered(">", m, self.constant(x, ROOT2))
-        m = b.select(large, b.fmul(m, self.constant(x, 0.5)), m)
-        n = b.select(large, b.add(n, integers(1)), n)
-        one = self.constant(x, 1.0)
-        s = b.fdiv(b.fsub(m, one), b.fadd(m, one))
-        square = b.fmul(s, s)
-        series = self.constant(x, 1 / 23)
-        for power in range(21, 0, -2):
-            series = self.fused(series, square, self.constant(x, 1 / power))
-        series = b.fmul(b.fadd(s, s), series)
-        n = b.sitofp(n, x.type)
-        return self.fused(n, self.constant(x, LN2_HIGH), self.fused(n, self.constant(x, LN2_LOW), series))
 
 
 def emitted(

@@ -108,3 +108,29 @@ def test_distant_components_keep_their_digits(name: str) -> None:
             np.testing.assert_allclose(np.diagonal(dense), np.diagonal(expected), atol=1e-7)
         if name == "spherical":
             np.testing.assert_allclose(dense[0, 0], np.trace(expected) / 4, atol=1e-7)
+
+
+@pytest.mark.skipif(compiled_kernel() is None, reason="nothing is compiled: no numba")
+@pytest.mark.parametrize("apart", [3.0, 30.0, 300.0, 3e3, 3e5])
+@pytest.mark.parametrize("name", ["tied", "diag", "spherical"])
+def test_squares_are_expanded_only_where_that_costs_no_digits(name: str, apart: float) -> None:
+    covariance, d = COVARIANCES[name], 12
+    near = np.random.default_rng(1).standard_normal((600, d))
+    sign = np.where(np.arange(600) % 2, 1.0, -1.0)[:, None]
+    rows = Rows.of(near + apart * sign)
+    model = Case(name, Gaussian(covariance, 0.0), clouds, 2).model
+    resp = np.stack([sign[:, 0] > 0, sign[:, 0] < 0]).astype(np.float64)
+    params = model.start(rows, resp)
+    prepared = model.prepare(params, model.components.frame(np.zeros(d)))
+    assert prepared.prepared.accurate == (apart < 100.0)
+    found = model.maximize(summarize((prepared,), 96, rows).members[0], params).components
+    spread = [(near[resp[i] > 0] - near[resp[i] > 0].mean(axis=0)) for i in range(2)]
+    own = [np.square(part).mean(axis=0) for part in spread]
+    expected = {
+        "tied": np.concatenate(spread).T @ np.concatenate(spread) / 600,
+        "diag": own,
+        "spherical": np.mean(own, 1),
+    }
+    np.testing.assert_allclose(
+        found.covariances, expected[name], rtol=0, atol=2e-12 + 4e-15 * apart
+    )  # rows are rounded
