@@ -25,6 +25,7 @@ BLOCK_BYTES_MOST = 4096 * MEBIBYTE
 BLOCKS_MOST = 32_768  # or thereabouts: whole atoms do not always fit
 BLOCK_SECONDS = 10.0  # at most about so much work of one core
 BLOCK_WORTH, BLOCKS_EASY = 2e-2, 64  # seconds: more blocks, while each has so much work
+SUMS_WORTH = 2e-8  # seconds a byte of its statistics: to clear, lay out and add them takes a twentieth of that
 BLOCK_ROWS, BLOCK_PAYS = 65_536, 2e-3  # or so many rows; and, of rows in memory, work: each costs 0.3 ms beside it
 BLOCKS_LEAST, BLOCK_LEAST = 8, 2_048  # blocks, and rows of one: five blocks on two workers would split 3:2
 LAID_OUT = 6  # times the statistics: sums and factors as the compiled kernel wants them, padded
@@ -237,7 +238,7 @@ def _block_counts(rows: int, nbytes: int, size: ModelSize, divisible: bool) -> t
     seconds = size.seconds(rows)
     by_work = min(int(seconds / BLOCK_SECONDS) + 1, BLOCKS_MOST)
     needed = min(max(-(-nbytes // largest), by_work, min(BLOCKS_LEAST, rows // size.tile_rows), 1), rows)
-    worthwhile = min(int(seconds / BLOCK_WORTH), rows // BLOCK_LEAST)
+    worthwhile = min(int(seconds / max(BLOCK_WORTH, SUMS_WORTH * size.statistics_bytes)), rows // BLOCK_LEAST)
     light = min(rows // BLOCK_ROWS, int(seconds / BLOCK_PAYS) if divisible else BLOCKS_EASY)
     wanted = max(needed, min(BLOCKS_EASY, max(light, worthwhile)))
     return needed, min(

@@ -111,6 +111,12 @@ class Covariance(ABC):
     def dense(self, covariances: Array, components: int, features: int) -> Array:
         """Return the covariances as matrices, (k, d, d)."""
 
+    def change(self, covariances: Array, previous: Array, deviations: Array) -> float:
+        """Return the largest change of a covariance, relative to the standard deviations (k, d) of its columns."""
+        change = self.dense(covariances - previous, *deviations.shape) / deviations[:, :, None]
+        change /= deviations[:, None, :]
+        return float(np.abs(change, out=change).max())
+
 
 @record
 class Full(Covariance):

@@ -42,6 +42,13 @@ def least_variances(narrowest: Array, extent: Array) -> Array:
     return np.asarray(np.maximum(FLOOR * narrowest, RESOLVED * extent))
 
 
+def _is_less(ratio: Array) -> bool:
+    """Return whether an eigenvalue of a symmetric matrix is below 1."""
+    excess = ratio.copy()
+    excess.ravel()[:: len(ratio) + 1] -= 1
+    return bool(dpotrf(excess.T, clean=0, overwrite_a=1)[1] > 0)  # transposed, as LAPACK reads it: no copy
+
+
 def floored(covariances: Array, least: Array) -> tuple[Array, Array]:
     """Return covariances (k, d, d) with no less than ``least`` (k, d) in any direction, and which had less, (k,).
 
@@ -51,8 +58,9 @@ def floored(covariances: Array, least: Array) -> tuple[Array, Array]:
     d = covariances.shape[-1]
     variances = np.diagonal(covariances, axis1=1, axis2=2)
     scale = np.sqrt(np.maximum(least, ROUNDING * d * variances))  # or there would be no factor
-    ratios = covariances / scale[:, :, None] / scale[:, None, :]
-    less = np.array([dpotrf(excess, clean=0)[1] > 0 for excess in ratios - np.eye(d)])
+    ratios = covariances / scale[:, :, None]
+    ratios /= scale[:, None, :]
+    less = np.array([_is_less(ratio) for ratio in ratios])
     if not less.any():
         return covariances, less
     raised = covariances.copy()

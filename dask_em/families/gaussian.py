@@ -235,13 +235,10 @@ class GaussianGeometry(Geometry[GaussianParameters, ProductStatistics]):
 
     def change(self, params: GaussianParameters, previous: GaussianParameters) -> float:
         """Means change relative to their component's standard deviations, covariances relative to variances."""
-        k, d = previous.means.shape
-        old = self.family.covariance.dense(previous.covariances, k, d)
-        new = self.family.covariance.dense(params.covariances, k, d)
-        scale = np.sqrt(np.diagonal(old, axis1=1, axis2=2))
+        covariance = self.family.covariance
+        scale = np.sqrt(covariance.diagonals(previous.covariances, *previous.means.shape))
         means = np.abs(params.means - previous.means) / scale
-        covariances = np.abs(new - old) / (scale[:, :, None] * scale[:, None, :])
-        return float(max(means.max(), covariances.max()))
+        return max(float(means.max()), covariance.change(params.covariances, previous.covariances, scale))
 
     def coordinates(self, params: GaussianParameters) -> Array:
         covariances = self.family.covariance.unconstrained.coordinates(params.covariances)

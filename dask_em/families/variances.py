@@ -33,6 +33,10 @@ class _Variances(Covariance):
     def precision(self, factor: Array) -> Array:
         return np.asarray(factor**2)
 
+    def change(self, covariances: Array, previous: Array, deviations: Array) -> float:
+        change = self.diagonals(covariances - previous, *deviations.shape) / deviations**2
+        return float(np.abs(change).max())
+
 
 @record
 class Diagonal(_Variances):
