@@ -37,6 +37,7 @@ SLAB_BYTES, SLAB_ROWS = 16 * MEBIBYTE, 65_536  # of narrow rows more, up to a qu
 # Measured, 16 columns of float32: 3.0 units of 61 MiB, 6.5 of 31 MiB, 6.7 of 16 MiB, 12 of those over 40 GB.
 ATOMS_READ, ATOMS_KEPT, MAPPED = 4, 13, 32 * MEBIBYTE
 KEPT_LEAST = 24 * MEBIBYTE  # of that, however small the units; measured, 1 MiB each: 18 MiB
+REFINING_PAYS = 5  # times the rows of the larger sample: with fewer, passes over all rows cost as little
 SAMPLES = 5  # where the last two of pass 0 are joined and put in order; measured, 64 columns: 4.2
 LISTED = 6  # blocks, before people are shown the last one
 
@@ -49,6 +50,7 @@ class ModelSize:
     products: int  # P, features of a row in the product form
     form: str = "product"  # of the kernel, for people
     sample_rows: int = 0  # that pass 0 gathers for the starts
+    refining_rows: int = 0  # or, of many rows, so many: the fit of the first ones goes on over them
     apart: bool = False  # whether rows are held out: a slab is then copied as two
 
     @staticmethod
@@ -58,7 +60,18 @@ class ModelSize:
             return dataclasses.replace(sizes[0], apart=apart)
         most = max(size.products for size in sizes)
         components = -(-sum(size.components * size.products for size in sizes) // most)
-        return ModelSize(components, most, sizes[0].form, max(size.sample_rows for size in sizes), apart)
+        return ModelSize(
+            components,
+            most,
+            sizes[0].form,
+            max(size.sample_rows for size in sizes),
+            max(size.refining_rows for size in sizes),
+            apart,
+        )
+
+    def gathered(self, rows: int) -> int:
+        """Return how many of all rows pass 0 gathers."""
+        return max(self.sample_rows, self.refining_rows if rows >= REFINING_PAYS * self.refining_rows else 0)
 
     @property
     def statistics_bytes(self) -> int:
@@ -120,7 +133,7 @@ class Plan:
     @property
     def _sample_bytes(self) -> int:
         columns = self.layout.source.schema.features + 3  # and weights, numbers and hashes
-        return 8 * min(self.size.sample_rows, self.layout.rows) * columns
+        return 8 * min(self.size.gathered(self.layout.rows), self.layout.rows) * columns
 
     def require_memory(self, given: float | None, remedy: str) -> None:
         """Refuse what does not fit the bytes that a worker thread has, if that is known.

@@ -94,8 +94,12 @@ class Sample:
 
     def ordered(self) -> Sample:
         """Return the sample in canonical order, cut to its size."""
-        order = np.lexsort((self.index, self.hashes))[: self.size]
-        return Sample(self.size, self.hashes[order], self.index[order], self.values[order], self.weight[order])
+        return self.first(self.size)
+
+    def first(self, size: int) -> Sample:
+        """Return the sample of fewer rows that would have been drawn."""
+        order = np.lexsort((self.index, self.hashes))[:size]
+        return Sample(size, self.hashes[order], self.index[order], self.values[order], self.weight[order])
 
 
 @record

@@ -16,10 +16,19 @@ from dask_em.rows import Rows
 from dask_em.statistics import Fault
 from dask_em.storage.blocks import Layout, Reader
 
-__all__ = ["examine", "no_weight", "require_room", "require_rows", "require_sound", "sample_size"]
+__all__ = [
+    "examine",
+    "no_weight",
+    "refining_size",
+    "require_room",
+    "require_rows",
+    "require_sound",
+    "sample_size",
+]
 
 PEEK = 4096  # rows whose mean is the reference of pass 0
 SAMPLE_ROWS, SAMPLE_BYTES = 20_000, 64 * 2**20
+REFINING_ROWS, REFINING_BYTES = 100_000, 8 * 2**20
 ROWS_PER_PARAMETER = 10
 ENOUGH = 0.5  # of the sample that is wanted: less is worth another read
 LISTED = 6  # columns that a message names
@@ -32,6 +41,11 @@ def sample_size(features: int, parameters: int) -> int:
     """Return how many rows the starts are made on: a pure function of the model's size."""
     wanted = max(SAMPLE_ROWS, ROWS_PER_PARAMETER * parameters)
     return max(min(wanted, SAMPLE_BYTES // (8 * features)), 1000)
+
+
+def refining_size(features: int) -> int:
+    """Return how many rows of many a fit of the sample goes on over: of narrow ones, more cost little."""
+    return min(REFINING_ROWS, REFINING_BYTES // (8 * features))
 
 
 def examine(reducer: Reducer, size: int, seed: int, holdout: Holdout | None = None) -> Survey:

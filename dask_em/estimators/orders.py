@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dask_em.driver import BIC, Criterion
-from dask_em.driver.examination import sample_size
+from dask_em.driver.examination import refining_size, sample_size
 from dask_em.estimators.fitted import Fitted, model_size
 from dask_em.estimators.freezing import Frozen, checked_frozen
 from dask_em.estimators.given import Given, checked_means, checked_precisions, checked_weights, complete, numbers
@@ -76,7 +76,9 @@ class Start:
         k = self.settings["n_components"]
         parameters = k + k * features + self.covariance.degrees_of_freedom(k, features)
         size = model_size(self.model, k, features, self.restarts)
-        return dataclasses.replace(size, sample_rows=sample_size(features, parameters))
+        return dataclasses.replace(
+            size, sample_rows=sample_size(features, parameters), refining_rows=refining_size(features)
+        )
 
     def given(self, features: int) -> Given:
         """Return what the user gave, checked, with NaN for what is to be found of the components beside frozen ones."""

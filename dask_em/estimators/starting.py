@@ -53,10 +53,11 @@ def begin(order: Order, reducer: Reducer, stopping: Stopping) -> Begun:
     warm = common["accelerate"] and stopping.max_passes and not given and common["init_params"] != OVER_ALL_ROWS
     if warm and pays(reducer.layout.rows, size.sample_rows):
         compile_ahead(schema.dtype)
-    survey = examine(reducer, size.sample_rows, seed, holdout)
+    survey = examine(reducer, size.gathered(reducer.layout.rows) if warm else size.sample_rows, seed, holdout)
     for start in order.starts:
         require_rows(survey, start.settings["n_components"])
-    sites = [_Site(start, survey) for start in order.starts]
+    seen = dataclasses.replace(survey, sample=survey.sample.first(size.sample_rows))
+    sites = [_Site(start, seen) for start in order.starts]
     groups = [
         _states(site, found, stopping) for site, found in zip(sites, _found(sites, reducer, holdout), strict=True)
     ]

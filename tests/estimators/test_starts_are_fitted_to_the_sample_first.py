@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dask_em import GaussianMixture
-from dask_em.driver import Iteration
+from dask_em.driver import Iteration, examination
 
 Array = np.ndarray[Any, Any]
 SETTINGS: dict[str, Any] = {"tol": 1e-6, "random_state": 0, "max_iter": 300}
@@ -30,6 +30,18 @@ def test_so_that_few_passes_see_all_rows() -> None:
     assert ours.converged_
     assert ours.n_iter_ < plain.n_iter_ / 3
     assert ours.lower_bound_ > plain.lower_bound_ - 1e-3
+
+
+def test_and_fewer_yet_where_rows_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = rows(500_000)
+    settings = SETTINGS | {"tol": 1e-9}
+    more = passes(GaussianMixture(5, **settings), x)
+    monkeypatch.setattr(examination, "REFINING_ROWS", 0)
+    fewer = passes(GaussianMixture(5, **settings), x)
+    last = max(more[-1].entry.objective, fewer[-1].entry.objective)
+    assert more[-1].entry.objective == pytest.approx(fewer[-1].entry.objective, abs=1e-5)
+    assert len(more) < len(fewer)
+    assert last - more[0].entry.objective < 0.5 * (last - fewer[0].entry.objective)
 
 
 def test_and_only_the_best_of_several_starts() -> None:
