@@ -33,6 +33,15 @@ class _Variances(Covariance):
     def precision(self, factor: Array) -> Array:
         return np.asarray(factor**2)
 
+    def pool(self, covariances: Array, weights: Array) -> Array:
+        return np.broadcast_to(weights / weights.sum() @ covariances, covariances.shape)
+
+    def few(self, components: int, features: int) -> bool:
+        return False
+
+    def rows_needed(self, features: int) -> int:
+        return 2
+
     def change(self, covariances: Array, previous: Array, deviations: Array) -> float:
         change = self.diagonals(covariances - previous, *deviations.shape) / deviations**2
         return float(np.abs(change).max())
@@ -77,15 +86,6 @@ class Diagonal(_Variances):
 
     def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
         return np.where(chosen[:, None], others, covariances)
-
-    def pool(self, covariances: Array, weights: Array) -> Array:
-        return np.broadcast_to(weights / weights.sum() @ covariances, covariances.shape)
-
-    def few(self, components: int, features: int) -> bool:
-        return False
-
-    def rows_needed(self, features: int) -> int:
-        return 2
 
     def diagonals(self, matrices: Array, components: int, features: int) -> Array:
         return matrices
@@ -135,15 +135,6 @@ class Spherical(_Variances):
 
     def replace(self, chosen: Array, covariances: Array, others: Array) -> Array:
         return np.where(chosen, others, covariances)
-
-    def pool(self, covariances: Array, weights: Array) -> Array:
-        return np.broadcast_to(weights / weights.sum() @ covariances, covariances.shape)
-
-    def few(self, components: int, features: int) -> bool:
-        return False
-
-    def rows_needed(self, features: int) -> int:
-        return 2
 
     def diagonals(self, matrices: Array, components: int, features: int) -> Array:
         return np.broadcast_to(matrices[:, None], (components, features))
