@@ -56,15 +56,15 @@ def begin(order: Order, reducer: Reducer, stopping: Stopping) -> Begun:
     survey = examine(reducer, size.gathered(reducer.layout.rows) if warm else size.sample_rows, seed, holdout)
     for start in order.starts:
         require_rows(survey, start.settings["n_components"])
-    seen = dataclasses.replace(survey, sample=survey.sample.first(size.sample_rows))
-    sites = [_Site(start, seen) for start in order.starts]
+    larger, survey = survey.sample, dataclasses.replace(survey, sample=survey.sample.first(size.sample_rows))
+    sites = [_Site(start, survey) for start in order.starts]
     groups = [
         _states(site, found, stopping) for site, found in zip(sites, _found(sites, reducer, holdout), strict=True)
     ]
     states = [state for group in groups for state in group]
     if warm:
-        rivals = Rivals(order.criterion, survey.weight)
-        states = warmed(groups, survey, size, rivals, drop=order.drop, move=not common["frozen"])
+        rivals = Rivals(order.criterion, survey.weight) if order.drop else None
+        states = warmed(groups, survey, larger, size, rivals, move=not common["frozen"])
     return Begun(tuple(states), survey.weight, holdout)
 
 

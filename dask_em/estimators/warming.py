@@ -40,16 +40,22 @@ def pays(rows: int, sample: int) -> bool:
 
 
 def warmed(
-    groups: Sequence[Sequence[State]], survey: Survey, size: ModelSize, rivals: Rivals, *, drop: bool, move: bool
+    groups: Sequence[Sequence[State]],
+    survey: Survey,
+    larger: Sample,
+    size: ModelSize,
+    rivals: Rivals | None,
+    *,
+    move: bool,
 ) -> list[State]:
     """Return the states that go on to all rows: from where the sample leads, with what the method has learned there.
 
-    ``groups`` are the restarts of each model. Where ``drop`` allows it, models that cannot be the best end here; where
-    ``move`` does, components are split and merged, and the fit from before goes along: all rows decide. This is done on
-    the first rows of the sample; where it has more, the states that go on are fitted to these. Where the first rows are
-    half of all, the states go on as they are.
+    ``groups`` are the restarts of each model. Models that cannot be the best of their ``rivals`` end here (None: all go
+    on). Where ``move`` allows it, components are split and merged, and the fit from before goes along: all rows decide.
+    The states that go on are fitted to the ``larger`` sample, if it has more rows. Where the sample holds half of all
+    rows, the states go on as they are.
     """
-    sample, states = survey.sample.first(size.sample_rows), [state for group in groups for state in group]
+    sample, states = survey.sample, [state for group in groups for state in group]
     if not pays(survey.rows, len(sample.values)):
         return states
     with _over(sample, size) as reducer:
@@ -68,22 +74,22 @@ def warmed(
     told = f"{len(states)} start(s) were fitted to a sample of {len(sample.values):,} rows; {len(pairs)} go on"
     logger.info(told, extra={"event": "sample fitted", "starts": len(states), "rows": len(sample.values)})
     chosen = [_onward(begun, end, survey, sample) for end, begun in pairs]
-    if len(survey.sample.values) > len(sample.values):
-        chosen = _refined(chosen, [begun for _, begun in pairs], survey, size)
-    return _contenders(chosen, sample, rivals) if drop and len(groups) > 1 else chosen
+    if rivals is not None and len(groups) > 1:
+        chosen = _contenders(chosen, sample, rivals)
+    return _refined(chosen, survey, larger, size) if len(larger.values) > len(sample.values) else chosen
 
 
-def _refined(chosen: Sequence[State], begun: Sequence[State], survey: Survey, size: ModelSize) -> list[State]:
-    """Return the states as a fit of the whole sample leaves them: fewer passes over all rows are left to do.
+def _refined(states: Sequence[State], survey: Survey, larger: Sample, size: ModelSize) -> list[State]:
+    """Return the states as fits of a larger sample leave them: fewer passes over all rows are left to do.
 
-    Of 550,000 pixels and overlapping mixtures, 7 passes instead of 11 in the median, for a fifth of a second more.
+    Those that were dropped stay as they are.
     """
-    with _over(survey.sample, size) as reducer:
-        ends = _fitted(chosen, reducer)
-    rows = len(survey.sample.values)
-    told = f"{len(ends)} fit(s) went on over a sample of {rows:,} rows"
-    logger.info(told, extra={"event": "sample fitted", "starts": len(ends), "rows": rows})
-    return [_onward(state, end, survey, survey.sample) for state, end in zip(begun, ends, strict=True)]
+    going = [state for state in states if not state.outcome]
+    with _over(larger, size) as reducer:
+        ends = iter(_fitted(going, reducer))
+    told = f"{len(going)} fit(s) went on over a sample of {len(larger.values):,} rows"
+    logger.info(told, extra={"event": "sample fitted", "starts": len(going), "rows": len(larger.values)})
+    return [state if state.outcome else _onward(state, next(ends), survey, larger) for state in states]
 
 
 def _over(sample: Sample, size: ModelSize) -> AbstractContextManager[Reducer]:

@@ -1,10 +1,11 @@
-"""The tile loop compiled by numba, without the GIL: Gaussian components about their own means, any covariance.
+"""The tile loop compiled by numba, without the GIL: Gaussian components with any covariance.
 
 For each tile: rows centred; log π_k p_k(x) block by block; softmax in place; then component by component the rows that
 it has a share in. Nothing but the statistics leaves a tile. What the CPU does stands in
-:mod:`~dask_em.kernel.densities` and :mod:`~dask_em.kernel.moments`.
+:mod:`~dask_em.kernel.densities`, :mod:`~dask_em.kernel.expanded` and :mod:`~dask_em.kernel.moments`.
 
-Every y = x − μ_k is formed before it is multiplied, so no digits are lost to a distant centre, in densities or in sums.
+Every y = x − μ_k is formed before it is multiplied, so no digits are lost to a distant centre, in densities or in sums;
+but for kinds that are expanded about the frame's origin, which only accurate forms are.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from dask_em.kernel.layout import (
     BYTES,
     DIAGONAL,
     DIAGONAL_EXPANDED,
+    EXPANDED,
     GROUP,
     LANES,
     SHARED,
     SHARED_EXPANDED,
+    SHARING,
     STRETCH,
     TRIANGULAR,
     VECTORS,
@@ -139,7 +142,7 @@ def _densities(
     """Fill log π_k p_k(x), (k, stride), for n rows from ``first`` on: one block, or some of few columns."""
     if kind == TRIANGULAR:
         _densities_whitened(columns, first, n, shape, model, joint, len(length))
-    elif kind >= DIAGONAL_EXPANDED:
+    elif kind in EXPANDED:
         _densities_expanded(kind, columns, z, first, shape, model, joint, length)
     else:
         _densities_by_distance(kind, columns, z, first, shape, model, joint, len(length))
@@ -224,7 +227,7 @@ def _summarize(
             gather_all(kind, x, whole, shape, room, means, here)
         else:
             gather(kind, x, whole, shape, room, means, here)
-        if kind in (SHARED, SHARED_EXPANDED):
+        if kind in SHARING:
             gather_shared(x, whole, shape, room, means, here)
     write_sums(kind, shape, counts, first, second, products, shared)
     return total, seen

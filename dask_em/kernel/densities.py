@@ -22,7 +22,7 @@ __all__ = ["BROAD", "distances", "entered", "mapped", "parts", "softmax", "turne
 NEGLIGIBLE = -39.14  # log of 1e-17
 LEAST = -1e300  # of a log-density: beyond it all components are equally far
 INT = numba.types.int64
-INT64, WIDE = ir.IntType(64), ir.DoubleType()
+INT64, DOUBLE = ir.IntType(64), ir.DoubleType()
 SIDE_BY_SIDE = 2  # vectors of rows
 BROAD = TALL if REGISTERS >= 32 else 2  # the same by 4 components, beside means and scales: 3 would leave them no room
 AHEAD = 64  # elements of a factor asked for early: without it each line waits for the L2 cache, 1.6 x slower
@@ -40,7 +40,7 @@ def entered(_: Any, x: Any, width: Any, values: Any, at: Any, rows: Any, d: Any,
         def row(i: Any, _: list[Any]) -> list[Any]:
             def vector(v: Any, _: list[Any]) -> list[Any]:
                 j = e.times(v, e.lanes)
-                wide = e.converted(e.load(source, e.at(at_, e.times(i, d_), j), e.lanes), WIDE)
+                wide = e.converted(e.load(source, e.at(at_, e.times(i, d_), j), e.lanes), DOUBLE)
                 y = e.converted(b.fsub(wide, e.load(middle, j, e.lanes)), target.type.pointee)
                 inside = b.icmp_signed("<", columns, e.spread(b.sub(d_, j)))
                 e.store(target, e.at(e.times(i, width_), j), b.select(inside, y, ir.Constant(y.type, None)))
@@ -220,10 +220,10 @@ def softmax(
     def write(e: Emitter) -> Any:
         b, table = e.builder, e.pointer(0)
         offset_, stride_, count_, row_ = (e.arguments[i] for i in (1, 2, 3, 7))
-        parts = [i * LANES for i in range(SIDE_BY_SIDE)]
+        vectors = [i * LANES for i in range(SIDE_BY_SIDE)]
 
         def places(k: Any) -> list[Any]:
-            return [e.at(offset_, e.times(k, stride_), part) for part in parts]
+            return [e.at(offset_, e.times(k, stride_), part) for part in vectors]
 
         def larger(a: Any, c: Any) -> Any:
             return b.select(b.fcmp_ordered(">", a, c), a, c)
@@ -251,7 +251,7 @@ def softmax(
             return [*(b.fadd(total, value) for total, value in zip(totals, values, strict=True)), shares]
 
         *totals, shares = e.loop(count_, [*e.zeros(table, SIDE_BY_SIDE), INT64(0)], exponentiate)
-        for part, most, total in zip(parts, largest, totals, strict=True):
+        for part, most, total in zip(vectors, largest, totals, strict=True):
             at = e.at(row_, part)
             e.store(e.pointer(5), at, b.fdiv(e.load(e.pointer(4), at), total))
             e.store(e.pointer(6), at, b.fadd(most, log(e, total)))

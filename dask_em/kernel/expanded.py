@@ -1,7 +1,8 @@
 """Register blocks of log-densities with their squares expanded: −½ s (x − μ)² = −½ s μ² + s μ x − ½ s x².
 
 They take one product for each value and component where |x|² is known, two where scales differ by column. That costs
-digits where a component is narrow and far from the frame's origin: only accurate forms are expanded.
+digits where a component is narrow and far from the frame's origin: only accurate forms are expanded, in float64. (Types
+are converted since all is compiled for float32 too.) Squares have room: pass 0 refuses larger values.
 Conventions are those of :mod:`~dask_em.kernel.densities`.
 """
 

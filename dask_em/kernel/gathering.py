@@ -13,8 +13,7 @@ from dask_em.kernel.layout import (
     DIAGONAL_EXPANDED,
     GROUP,
     LANES,
-    SHARED,
-    SHARED_EXPANDED,
+    SHARING,
     STRETCH,
     TRIANGULAR,
     UNIT,
@@ -59,7 +58,7 @@ def _across(blocks: dict[int, Any], most: int) -> Any:
 
 
 deviations, squares = (_across(blocks, 3 if ROOMY else 1) for blocks in (tile_moments.deviations, tile_moments.squares))
-firsts = _across(tile_moments.dense, 3)
+firsts = _across(tile_moments.firsts, 3)
 
 
 @inner
@@ -161,7 +160,7 @@ def gather_narrow(kind: int, n: int, shape: Any, columns: Any, space: Any, means
             )
         else:
             counts[i] += narrow_squares(columns, d, joint, at, scale, n, means, of, moved, first, second, of, width)
-    if kind in (SHARED, SHARED_EXPANDED):
+    if kind in SHARING:
         of = -(-k // GROUP) * GROUP * width
         narrow_products(columns, d, weight, 0, ones, n, means, of, moved, first, second, of, width)
 
@@ -191,14 +190,14 @@ def gather_all(kind: int, x: Any, n: int, shape: Any, space: Any, means: Any, su
     stride = len(scale)
     for begin in range(0, n, STRETCH):
         rows = min(STRETCH, n - begin)
-        lengths = length[begin : begin + rows]
+        here_lengths = length[begin : begin + rows]
         for i in range(0, k, GROUP):
             at = i * stride + begin
             for of in range(i, min(i + GROUP, k)):
                 here = of * stride + begin
                 counts[of] += weighed(joint, here, scale, begin, rows)
                 if kind == UNIT_EXPANDED:
-                    second[of * width] += dot(joint[here : here + rows], lengths, rows)
+                    second[of * width] += dot(joint[here : here + rows], here_lengths, rows)
             if kind in (DIAGONAL, UNIT):
                 deviations(x, width, begin, rows, joint, at, stride, means, i, (first, second))
             elif kind == DIAGONAL_EXPANDED:
@@ -231,7 +230,7 @@ def write_sums(kind: int, shape: Any, counts: Any, first: Any, second: Any, prod
             _write_triangle(second, i * width * width, width, d, products[i])
         else:
             copied(second, i * width, products[i], 1 + d, products.shape[1] - 1 - d)
-    if kind in (SHARED, SHARED_EXPANDED):
+    if kind in SHARING:
         _write_triangle(second, last * width, width, d, shared)
 
 

@@ -21,11 +21,13 @@ __all__ = [
     "CHUNK",
     "DIAGONAL",
     "DIAGONAL_EXPANDED",
+    "EXPANDED",
     "GROUP",
     "LANES",
     "SCREENED",
     "SHARED",
     "SHARED_EXPANDED",
+    "SHARING",
     "STRETCH",
     "TRIANGULAR",
     "UNIT",
@@ -51,7 +53,9 @@ INEXACT = 1e-14  # of a share: what float32 may make of it, which is what float6
 FAINT = 1e-10  # and above this no share is left to float32, whatever the bound
 TRIANGULAR, DIAGONAL, UNIT, SHARED = range(4)  # U: a triangle for each component, a row, a number; one triangle for all
 DIAGONAL_EXPANDED, UNIT_EXPANDED, SHARED_EXPANDED = range(4, 7)  # −½ s (x − μ)² = −½ s μ² + s μ x − ½ s x²
-ABOUT_ORIGIN = (SHARED, DIAGONAL_EXPANDED, UNIT_EXPANDED, SHARED_EXPANDED)  # the frame's: no mean is taken from rows
+EXPANDED = (DIAGONAL_EXPANDED, UNIT_EXPANDED, SHARED_EXPANDED)
+SHARING = (SHARED, SHARED_EXPANDED)  # one scatter is summed for all components; the first serves float32
+ABOUT_ORIGIN = (SHARED, *EXPANDED)  # the frame's: no mean is taken from rows in sums
 
 
 @dataclass(frozen=True)
@@ -61,15 +65,10 @@ class Packed:
     form: FactoredForm
     kind: int
     shape: tuple[int, int, int, int]  # k; d; d to a multiple of GROUP; d to a multiple of the lanes
-    model: tuple[Any, ...]  # constants, means of the E-step, scales, triangles; what screens
+    model: tuple[Any, ...]  # constants; means and scales of the E-step, or slopes and bends; triangles; what screens
     centre: Array  # of the frame, padded
     means: Array  # (k to a multiple of GROUP, and one; width): of the M-step, and zeros
     dtype: np.dtype[Any]  # computed in
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether one scatter is summed for all components."""
-        return self.kind in {SHARED, SHARED_EXPANDED}
 
     @property
     def is_screened(self) -> bool:
@@ -90,12 +89,12 @@ def pack(model: PreparedMixture, dtype: npt.DTypeLike = np.float64) -> Packed:
     if kind == TRIANGULAR:
         shift = _padded(form.means, (k, padded))
         triangle = _triangles(_padded(np.broadcast_to(factor, (k, d, d)), (k, padded, padded)))
-    elif kind in {SHARED, SHARED_EXPANDED}:
+    elif kind in SHARING:
         triangle = _triangles(_padded(factor, (padded, padded))[None])
         shift, scale = form.means @ factor, np.ones(groups)
     else:
         shift, scale = form.means, _padded(factor**2, (groups, d) if factor.ndim == 2 else (groups,))
-    if kind in {DIAGONAL_EXPANDED, UNIT_EXPANDED, SHARED_EXPANDED}:
+    if kind in EXPANDED:
         scales = scale[:k].reshape(k, -1)
         constant[:k] -= 0.5 * (scales * shift**2).sum(axis=1)
         shift = scales * shift
@@ -209,7 +208,7 @@ class Sums:
     def __init__(self, packed: Packed, space: Workspace) -> None:
         k, d, _, width = packed.shape
         size, triangle, groups = width * width, d * (d + 1) // 2, -(-k // GROUP) * GROUP
-        seconds = k * size if packed.kind == TRIANGULAR else groups * width + (size if packed.is_shared else 0)
+        seconds = k * size if packed.kind == TRIANGULAR else groups * width + (size if packed.kind in SHARING else 0)
         lengths = {"counts": k, "first": (groups + 1) * width, "second": seconds}
         lanes = [space.array(name, (length,)) for name, length in lengths.items()]
         for array in lanes:
@@ -226,7 +225,7 @@ class Sums:
         counts, first, quadratic = products[:, :1], products[:, 1 : 1 + d], products[:, 1 + d :]
         shared: Array | None = None
         if form.covariance.is_shared:
-            triangle = self.shared[1 + d :] if self.packed.is_shared else quadratic.sum(axis=0)
+            triangle = self.shared[1 + d :] if self.packed.kind in SHARING else quadratic.sum(axis=0)
             quadratic, shared = np.empty((k, 0)), symmetric(triangle, d)
         elif self.packed.kind in {UNIT, UNIT_EXPANDED}:
             quadratic = quadratic.sum(axis=1, keepdims=True)

@@ -5,6 +5,7 @@ Conventions are those of :mod:`~dask_em.kernel.moments`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -14,7 +15,7 @@ from numba.extending import intrinsic
 from dask_em.kernel.layout import BYTES, GROUP
 from dask_em.kernel.simd import Emitter, emitted
 
-__all__ = ["dense", "deviations", "squares", "weighed"]
+__all__ = ["deviations", "firsts", "squares", "weighed"]
 
 INT = numba.types.int64
 INT64 = ir.IntType(64)
@@ -39,7 +40,34 @@ def weighed(_: Any, joint: Any, at: Any, scale: Any, i: Any, count: Any) -> Any:
     return emitted((joint, INT, scale, INT, INT), write, numba.types.float64, BYTES)
 
 
-def _dense(width: int, squares: bool, about_means: bool) -> Any:
+def _first(e: Emitter, values: list[Any], r: list[Any], _: list[Any], sums: list[Any]) -> list[Any]:
+    """Add r x."""
+    cells = [(share, value) for share in r for value in values]
+    return [e.fused(share, value, total) for (share, value), total in zip(cells, sums, strict=True)]
+
+
+def _squared(e: Emitter, values: list[Any], r: list[Any], means: list[Any], sums: list[Any]) -> list[Any]:
+    """Add r x and r x²."""
+    half = len(sums) // 2
+    squares = [e.builder.fmul(value, value) for value in values]
+    return _first(e, values, r, means, sums[:half]) + _first(e, squares, r, means, sums[half:])
+
+
+def _deviating(e: Emitter, values: list[Any], r: list[Any], means: list[Any], sums: list[Any]) -> list[Any]:
+    """Add r (x − μ) and r (x − μ)²."""
+    b, firsts, seconds = e.builder, [], []
+    cells = [(share, value) for share in r for value in values]
+    for n, ((share, value), mean) in enumerate(zip(cells, means, strict=True)):
+        y = b.fsub(value, mean)
+        weighted = b.fmul(share, y)
+        firsts.append(b.fadd(sums[n], weighted))
+        seconds.append(e.fused(weighted, y, sums[len(cells) + n]))
+    return firsts + seconds
+
+
+def _dense(width: int, add: Callable[..., list[Any]]) -> Any:
+    kinds = 1 if add is _first else 2
+
     @intrinsic
     def block(
         _: Any,
@@ -56,17 +84,13 @@ def _dense(width: int, squares: bool, about_means: bool) -> Any:
         first: Any,
         second: Any,
     ) -> Any:
-        """Add Σ r y, and Σ r y² where that is wanted, of rows, for 4 components and some vectors of columns.
-
-        y is x, or x − μ.
-        """
+        """Add what ``add`` says of rows to ``first`` and ``second``, for 4 components and some vectors of columns."""
 
         def write(e: Emitter) -> None:
-            b, rows, weights, mu, one, two = e.builder, *(e.pointer(i) for i in (0, 3, 7, 10, 11))
+            b, rows, weights, mu, *targets = e.builder, *(e.pointer(i) for i in (0, 3, 7, 10, 11))
             xs_, begin_, at_, stride_, count_, of_, j_ = (e.arguments[i] for i in (1, 2, 4, 5, 6, 8, 9))
-            cells = [(k, v) for k in range(GROUP) for v in range(width)]
-            places = [e.at(of_, e.times(xs_, k), e.lanes * v) for k, v in cells]
-            means = [e.load(mu, place) for place in places] if about_means else []
+            places = [e.at(of_, e.times(xs_, k), e.lanes * v) for k in range(GROUP) for v in range(width)]
+            means = [e.load(mu, place) for place in places] if add is _deviating else []
             streams = [e.at(at_, e.times(stride_, k)) for k in range(GROUP)]
             corner = e.at(e.times(begin_, xs_), j_)
 
@@ -74,33 +98,17 @@ def _dense(width: int, squares: bool, about_means: bool) -> Any:
                 values = [e.load(rows, e.at(corner, e.times(a, xs_), e.lanes * v)) for v in range(width)]
                 shares = [b.load(b.gep(weights, [e.at(stream, a)])) for stream in streams]
                 r = [e.spread(e.converted(share, rows.type.pointee)) for share in shares]
-                squared = [b.fmul(value, value) for value in values] if squares and not about_means else []
-                firsts, seconds = [], []
-                for n, (k, v) in enumerate(cells):
-                    so_far = sums[len(cells) + n] if squares else None
-                    if about_means:
-                        y = b.fsub(values[v], means[n])
-                        weighted = b.fmul(r[k], y)
-                        firsts.append(b.fadd(sums[n], weighted))
-                        seconds.append(e.fused(weighted, y, so_far))
-                        continue
-                    firsts.append(e.fused(r[k], values[v], sums[n]))
-                    if squares:
-                        seconds.append(e.fused(r[k], squared[v], so_far))
-                return firsts + seconds
+                return add(e, values, r, means, sums)
 
-            sums = e.loop(count_, e.zeros(rows, (1 + squares) * len(cells)), step)
-            for n, place in enumerate(places):
-                e.accumulate(one, place, sums[n])
-                if squares:
-                    e.accumulate(two, place, sums[len(cells) + n])
+            sums = e.loop(count_, e.zeros(rows, kinds * len(places)), step)
+            for n, total in enumerate(sums):
+                e.accumulate(targets[n // len(places)], places[n % len(places)], total)
 
         return emitted((x, INT, INT, weight, INT, INT, INT, shift, INT, INT, first, second), write)
 
     return block
 
 
-WIDTHS = (1, 2, 3)
-deviations = {width: _dense(width, squares=True, about_means=True) for width in WIDTHS}
-squares = {width: _dense(width, squares=True, about_means=False) for width in WIDTHS}
-dense = {width: _dense(width, squares=False, about_means=False) for width in WIDTHS}
+firsts, squares, deviations = (
+    {width: _dense(width, add) for width in (1, 2, 3)} for add in (_first, _squared, _deviating)
+)
