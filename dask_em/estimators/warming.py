@@ -22,7 +22,8 @@ from dask_em.storage import Weighted, open_source
 __all__ = ["pays", "warmed"]
 
 WORTH = 2  # times the sample's rows: with fewer, the passes over all rows cost as little
-PASSES, TOLERANCE = 300, 1e-7  # over the sample; nats per row: a flat ridge has to be walked to its end here
+THOROUGH = Stopping(1e-7, max_passes=300)  # over the sample: a flat ridge has to be walked to its end here
+BRIEF = Stopping(1e-5, max_passes=150)  # over the larger one, unless a hundredth of the own tolerance is less
 SECOND, SAME, NEAR = 2, 1e-4, 1e-2  # starts that go on at most; nats per row below the best that make another, good one
 DOUBT = 6.0  # standard errors of the difference between two models on the sample: so far they may have it wrong
 ON_THE_SAMPLE = (
@@ -59,7 +60,7 @@ def warmed(
     if not pays(survey.rows, len(sample.values)):
         return states
     with _over(sample, size) as reducer:
-        restarts = iter(_fitted(states, reducer))
+        restarts = iter(_fitted(states, reducer, THOROUGH))
         fitted = [[next(restarts) for _ in group] for group in groups]
         for each in fitted:
             _tell(each)
@@ -85,8 +86,10 @@ def _refined(states: Sequence[State], survey: Survey, larger: Sample, size: Mode
     Those that were dropped stay as they are.
     """
     going = [state for state in states if not state.outcome]
+    asked = min((state.stopping.tolerance for state in going), default=BRIEF.tolerance) / 100
+    brief = dataclasses.replace(BRIEF, tolerance=max(THOROUGH.tolerance, min(asked, BRIEF.tolerance)))
     with _over(larger, size) as reducer:
-        ends = iter(_fitted(going, reducer))
+        ends = iter(_fitted(going, reducer, brief))
     told = f"{len(going)} fit(s) went on over a sample of {len(larger.values):,} rows"
     logger.info(told, extra={"event": "sample fitted", "starts": len(going), "rows": len(larger.values)})
     return [state if state.outcome else _onward(state, next(ends), survey, larger) for state in states]
@@ -99,9 +102,8 @@ def _over(sample: Sample, size: ModelSize) -> AbstractContextManager[Reducer]:
     return open_reducer(plan(source, source.atoms(), size).layout, once=True)
 
 
-def _fitted(states: Sequence[State], reducer: Reducer) -> list[State]:
+def _fitted(states: Sequence[State], reducer: Reducer, stopping: Stopping) -> list[State]:
     """Return the states as fits of the sample have left them."""
-    stopping = Stopping(TOLERANCE, max_passes=PASSES)
     fitted = [dataclasses.replace(state, stopping=stopping, reseeding=None) for state in states]
     for iteration in iterate(fitted, reducer):
         fitted[iteration.member] = iteration.state
