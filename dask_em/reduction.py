@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from itertools import pairwise
+from functools import reduce
+from itertools import count
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -122,21 +123,21 @@ def add_up(values: Iterable[V]) -> V:
 
 
 def merge(values: Iterable[V]) -> V:
-    """Add up the values of all blocks, given in order of block index, in the fixed tree, holding few at a time."""
-    levels: list[list[V]] = [[]]
+    """Add up the values of all blocks, given in order of block index, in the fixed tree, holding one a level."""
+    open_nodes: list[tuple[int, V] | None] = []  # of each level: how many were added up, and their sum
     for value in values:
-        levels[0].append(value)
-        for level, nodes in enumerate(levels):
-            if len(nodes) < ARITY:
+        total = value
+        for level in count():
+            if level == len(open_nodes):
+                open_nodes.append(None)
+            node = open_nodes[level]
+            size, total = (1, total) if node is None else (node[0] + 1, add_up([node[1], total]))
+            if size < ARITY:
+                open_nodes[level] = size, total
                 break
-            if level + 1 == len(levels):
-                levels.append([])
-            levels[level + 1].append(add_up(nodes))
-            nodes.clear()
-    for below, above in pairwise(levels):
-        if below:
-            above.append(add_up(below))
-    return add_up(levels[-1])
+            open_nodes[level] = None
+    left = [node[1] for node in open_nodes if node is not None]
+    return reduce(lambda below, above: add_up([above, below]), left)
 
 
 def require_blocks(layout: Layout) -> None:
