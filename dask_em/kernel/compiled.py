@@ -85,14 +85,14 @@ def _enter_columns(values: Any, centre: Any, start: int, n: int, x: Any, unit: i
 @inlined
 def _densities_whitened(columns: Any, first: int, n: int, shape: Any, model: Any, joint: Any, stride: int) -> None:
     k, d, padded, _ = shape
-    constant, shift, _, triangle, _ = model
+    shift, triangle = model.shift, model.triangle
     rows, size = VECTORS * BYTES // columns.itemsize, padded * (padded + GROUP) // 2
     for i in range(k):
         mean, factor, at = i * padded, i * size, i * stride + first
         if d <= LANES:
-            whitened_narrow(columns, d, n, shift, mean, triangle, factor, constant[i], joint, at)
+            whitened_narrow(columns, d, n, shift, mean, triangle, factor, model.constant[i], joint, at)
         else:
-            whitened(columns, shift, mean, triangle, factor, padded, constant[i], joint, at, rows)
+            whitened(columns, shift, mean, triangle, factor, padded, model.constant[i], joint, at, rows)
 
 
 @inlined
@@ -100,12 +100,12 @@ def _densities_by_distance(
     kind: int, columns: Any, z: Any, first: int, shape: Any, model: Any, joint: Any, stride: int
 ) -> None:
     k, d, padded, _ = shape
-    constant, shift, scale, triangle, _ = model
+    shift, scale = model.shift, model.scale
     rows = VECTORS * BYTES // columns.itemsize
     for i in range(k):
-        joint[i * stride + first : i * stride + first + rows] = constant[i]
+        joint[i * stride + first : i * stride + first + rows] = model.constant[i]
     if kind == SHARED:
-        mapped(columns, triangle, padded, z)
+        mapped(columns, model.triangle, padded, z)
     for i in range(0, k, GROUP):
         at = i * stride + first
         if kind == DIAGONAL:
@@ -120,7 +120,7 @@ def _densities_expanded(
     kind: int, columns: Any, z: Any, first: int, shape: Any, model: Any, joint: Any, length: Any
 ) -> None:
     k, d, padded, _ = shape
-    constant, slope, bend, triangle, _ = model
+    constant, slope, bend = model.constant, model.shift, model.scale
     stride = len(length)
     if kind == DIAGONAL_EXPANDED:
         for i in range(0, k, GROUP):
@@ -128,7 +128,7 @@ def _densities_expanded(
             quadratic(columns, slope, i * d, bend, i * d, d, constant, i, length, first, joint, at, stride)
         return
     if kind == SHARED_EXPANDED:
-        mapped(columns, triangle, padded, z)
+        mapped(columns, model.triangle, padded, z)
     x = z if kind == SHARED_EXPANDED else columns
     lengths(x, d, length, first)
     for i in range(0, k, GROUP):
@@ -149,14 +149,14 @@ def _densities(
 
 
 @inlined
-def _share_out(kind: int, begin: int, n: int, known: bool, shape: Any, model: Any, space: Any) -> int:
+def _share_out(kind: int, begin: int, n: int, known: bool, shape: Any, model: Any, room: Any) -> int:
     """Fill responsibilities but for their scale, (k, stride), the scale and log p(x), for rows of whole blocks.
 
     Each block, or some of few columns, is done with while it is in the L1 cache, unless log π_k p_k(x) are known
     already. Return how many shares are not zero.
     """
     k, d, _, width = shape
-    x, joint, (columns, z), scale, weight, density, _, index = space[:8]
+    x, joint, columns, scale = room.rows, room.joint, room.columns, room.scale
     stride, lanes, shares = len(scale), BYTES // x.itemsize, 0
     rows = VECTORS * lanes * (BLOCKS if kind == TRIANGULAR and d <= LANES else 1)
     for first in range(begin, n, rows):
@@ -165,27 +165,27 @@ def _share_out(kind: int, begin: int, n: int, known: bool, shape: Any, model: An
             here = columns[first * LANES if d <= LANES else 0 :]
             if d > LANES:
                 for j in range(0, width, lanes):
-                    turned(x, width, index, first, j, here)
-            _densities(kind, here, z, first, end - first, shape, model, joint, space[12])
+                    turned(x, width, room.listed, first, j, here)
+            _densities(kind, here, room.mapped, first, end - first, shape, model, joint, room.lengths)
         for i in range(first, end, TOGETHER):
-            shares += softmax(joint, i, stride, k, weight, scale, density, i)
+            shares += softmax(joint, i, stride, k, room.weight, scale, room.density, i)
     return shares
 
 
 @inlined
 def _tile(
-    kind: int, values: Any, start: int, share: float, exact: bool, shape: Any, model: Any, space: Any, centre: Any
+    kind: int, values: Any, start: int, share: float, exact: bool, shape: Any, model: Any, room: Any, centre: Any
 ) -> tuple[int, float]:
     """Share out the rows of a tile; ``share`` is the part of them that was not zero so far, or 1.
 
     Where all is to be ``exact``, a row's bits do not depend on the rows beside it. Return how many rows there are,
     padded, and that part of these rows.
     """
-    (k, d, _, width), x = shape, space[0]
-    n, screened = min(len(space[3]), len(values) - start), len(model[4][2]) > 0
+    (k, d, _, width), x = shape, room.rows
+    n, screened = min(len(room.scale), len(values) - start), len(model.coarse.means) > 0
     unit = STRETCH if screened else VECTORS * BYTES // x.itemsize
     if d <= LANES:
-        whole = _enter_columns(values, centre, start, n, space[2][0], unit)
+        whole = _enter_columns(values, centre, start, n, room.columns, unit)
     else:
         whole = _enter(values, centre, start, n, width, x, unit)
     begin, shares = numba.int64(0), 0  # a literal would be a type of its own, and functions compiled once more for it
@@ -193,57 +193,52 @@ def _tile(
     while begin < whole:
         known = screened and share < SPARSE
         if known:  # once a tile at most
-            _enter(values, centre, start, n, -(-d // WIDE) * WIDE, space[10][0], unit)
-            screen(begin, end, exact, shape, model, space)
-        shares += _share_out(kind, begin, end, known, shape, model, space)
+            _enter(values, centre, start, n, -(-d // WIDE) * WIDE, room.screen.rows, unit)
+            screen(begin, end, exact, shape, model, room)
+        shares += _share_out(kind, begin, end, known, shape, model, room)
         share, begin, end = shares / (end * k), end, whole
     return whole, share
 
 
 @inlined
 def _summarize(
-    kind: int, values: Any, weight: Any, shape: Any, model: Any, space: Any, sums: Any
+    kind: int, values: Any, weight: Any, shape: Any, model: Any, room: Any, totals: Any
 ) -> tuple[float, float]:
-    """Add the statistics of rows to ``sums``, tile by tile, and return Σ w log p(x) and Σ w."""
-    d = shape[1]
-    x, joint, turn, scale, tile_weight, density, ones, index, root, z, _, moved, length = space
-    room = (joint, scale, tile_weight, ones, index, root, z, moved, length)
-    counts, first, second, centre, means, products, shared = sums
-    stride = len(scale)
-    ones[:] = 1.0
+    """Add the statistics of rows to ``totals``, tile by tile, and return Σ w log p(x) and Σ w."""
+    d, stride, tile_weight = shape[1], len(room.scale), room.weight
+    room.ones[:] = 1.0
     total, seen, share = 0.0, 0.0, 1.0
     for start in range(0, len(values), stride):
         n = min(stride, len(values) - start)
         copied(weight, start, tile_weight, 0, n)
         tile_weight[n:] = 0
-        whole, share = _tile(kind, values, start, share, False, shape, model, space, centre)
-        total += dot(tile_weight, density, whole)
-        seen += dot(tile_weight, ones, whole)
-        all_rows, here = share > CROWDED, (counts, first, second)
+        whole, share = _tile(kind, values, start, share, False, shape, model, room, totals.centre)
+        total += dot(tile_weight, room.density, whole)
+        seen += dot(tile_weight, room.ones, whole)
         if d <= LANES:
-            gather_narrow(kind, whole, shape, turn[0], room, means, here)
+            gather_narrow(kind, whole, shape, room, totals)
             continue
-        if kind != TRIANGULAR and all_rows:
-            gather_all(kind, x, whole, shape, room, means, here)
+        if kind != TRIANGULAR and share > CROWDED:
+            gather_all(kind, whole, shape, room, totals)
         else:
-            gather(kind, x, whole, shape, room, means, here)
+            gather(kind, whole, shape, room, totals)
         if kind in SHARING:
-            gather_shared(x, whole, shape, room, means, here)
-    write_sums(kind, shape, counts, first, second, products, shared)
+            gather_shared(whole, shape, room, totals)
+    write_sums(kind, shape, totals)
     return total, seen
 
 
 @inlined
-def _evaluate(kind: int, values: Any, shape: Any, model: Any, space: Any, centre: Any, out: Any) -> None:
+def _evaluate(kind: int, values: Any, shape: Any, model: Any, room: Any, centre: Any, out: Any) -> None:
     """Write log p(x), (n,), and, where room is given, the responsibilities, (n, k)."""
-    k, joint, scale, tile_weight, density = shape[0], space[1], space[3], space[4], space[5]
-    density_out, resp = out
+    k, joint, scale = shape[0], room.joint, room.scale
+    density, resp = out
     stride, share = len(scale), 1.0
-    tile_weight[:] = 1.0
+    room.weight[:] = 1.0
     for start in range(0, len(values), stride):
         n = min(stride, len(values) - start)
-        _, share = _tile(kind, values, start, share, True, shape, model, space, centre)
-        copied(density, 0, density_out, start, n)
+        _, share = _tile(kind, values, start, share, True, shape, model, room, centre)
+        copied(room.density, 0, density, start, n)
         if resp.size:
             for j in range(n):
                 for i in range(k):
@@ -257,13 +252,13 @@ def _entry_points(sources: int, cache: bool) -> tuple[Any, Any]:
     """
 
     @numba.njit(nogil=True, cache=cache)
-    def summarize(kind: int, values: Any, weight: Any, shape: Any, model: Any, space: Any, sums: Any) -> Any:
-        total, seen = _summarize(kind, values, weight, shape, model, space, sums)
+    def summarize(kind: int, values: Any, weight: Any, shape: Any, model: Any, room: Any, totals: Any) -> Any:
+        total, seen = _summarize(kind, values, weight, shape, model, room, totals)
         return total + 0.0 * sources, seen
 
     @numba.njit(nogil=True, cache=cache)
-    def evaluate(kind: int, values: Any, shape: Any, model: Any, space: Any, centre: Any, out: Any) -> int:
-        _evaluate(kind, values, shape, model, space, centre, out)
+    def evaluate(kind: int, values: Any, shape: Any, model: Any, room: Any, centre: Any, out: Any) -> int:
+        _evaluate(kind, values, shape, model, room, centre, out)
         return sources
 
     return summarize, evaluate

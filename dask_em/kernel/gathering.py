@@ -120,11 +120,10 @@ def _square(z: Any, width: int, count: int, out: Any, at: int) -> None:
 
 
 @inner
-def _listed(kind: int, x: Any, n: int, width: int, listed: Any, z: Any, sums: Any, of: tuple[int, int]) -> None:
-    """Add Σ r (x − μ) and Σ r of its squares, or products, of the listed rows."""
-    index, root, means = listed
-    first, second = sums
-    i, place = of
+def _listed(kind: int, n: int, width: int, room: Any, totals: Any, i: int, place: int) -> None:
+    """Add Σ r (x − μ) at i and Σ r of its squares, or products, at ``place``, of the listed rows."""
+    x, index, root, z = room.rows, room.listed, room.root, room.products
+    means, first, second = totals.means, totals.first, totals.second
     if kind == TRIANGULAR:
         for at in range(0, n, CHUNK):
             count = min(CHUNK, -(-(n - at) // 4) * 4)
@@ -146,11 +145,11 @@ def _listed(kind: int, x: Any, n: int, width: int, listed: Any, z: Any, sums: An
 
 
 @inner
-def gather_narrow(kind: int, n: int, shape: Any, columns: Any, space: Any, means: Any, sums: Any) -> None:
+def gather_narrow(kind: int, n: int, shape: Any, room: Any, totals: Any) -> None:
     """Gather a tile of few columns from all rows: a list of rows costs more than the rows."""
     k, d, _, width = shape
-    joint, scale, weight, ones, _, _, _, moved, _ = space
-    counts, first, second = sums
+    columns, joint, scale, moved = room.columns, room.joint, room.scale, room.moved
+    counts, means, first, second = totals.counts, totals.means, totals.first, totals.second
     stride = len(scale)
     for i in range(k):
         at, of = i * stride, i * width
@@ -162,76 +161,73 @@ def gather_narrow(kind: int, n: int, shape: Any, columns: Any, space: Any, means
             counts[i] += narrow_squares(columns, d, joint, at, scale, n, means, of, moved, first, second, of, width)
     if kind in SHARING:
         of = -(-k // GROUP) * GROUP * width
-        narrow_products(columns, d, weight, 0, ones, n, means, of, moved, first, second, of, width)
+        narrow_products(columns, d, room.weight, 0, room.ones, n, means, of, moved, first, second, of, width)
 
 
 @inner
-def gather(kind: int, x: Any, n: int, shape: Any, space: Any, means: Any, sums: Any) -> None:
+def gather(kind: int, n: int, shape: Any, room: Any, totals: Any) -> None:
     """Gather a tile, component by component, from the rows that each has a share in."""
     k, _, _, width = shape
-    joint, scale, _, _, index, root, z, _, _ = space
-    counts, first, second = sums
+    joint, scale, index = room.joint, room.scale, room.listed
     stride = len(scale)
     for i in range(k):
         m = _active(joint, i * stride, n, scale, index)
-        counts[i] += roots(joint, i * stride, scale, index, m, root, kind != TRIANGULAR)
-        _listed(kind, x, m, width, (index, root, means), z, (first, second), (i * width, i * width * width))
+        totals.counts[i] += roots(joint, i * stride, scale, index, m, room.root, kind != TRIANGULAR)
+        _listed(kind, m, width, room, totals, i * width, i * width * width)
 
 
 @inner
-def gather_all(kind: int, x: Any, n: int, shape: Any, space: Any, means: Any, sums: Any) -> None:
+def gather_all(kind: int, n: int, shape: Any, room: Any, totals: Any) -> None:
     """Gather a tile from all rows: where most have a share in most components, lists of rows cost more.
 
     A stretch of rows, and what 4 components have of it, stay in the L1 cache.
     """
     k, _, _, width = shape
-    joint, scale, length = space[0], space[1], space[8]
-    counts, first, second = sums
-    stride = len(scale)
+    x, joint, scale, means = room.rows, room.joint, room.scale, totals.means
+    stride, sums = len(scale), (totals.first, totals.second)
     for begin in range(0, n, STRETCH):
         rows = min(STRETCH, n - begin)
-        here_lengths = length[begin : begin + rows]
+        here_lengths = room.lengths[begin : begin + rows]
         for i in range(0, k, GROUP):
             at = i * stride + begin
             for of in range(i, min(i + GROUP, k)):
                 here = of * stride + begin
-                counts[of] += weighed(joint, here, scale, begin, rows)
+                totals.counts[of] += weighed(joint, here, scale, begin, rows)
                 if kind == UNIT_EXPANDED:
-                    second[of * width] += dot(joint[here : here + rows], here_lengths, rows)
+                    totals.second[of * width] += dot(joint[here : here + rows], here_lengths, rows)
             if kind in (DIAGONAL, UNIT):
-                deviations(x, width, begin, rows, joint, at, stride, means, i, (first, second))
+                deviations(x, width, begin, rows, joint, at, stride, means, i, sums)
             elif kind == DIAGONAL_EXPANDED:
-                squares(x, width, begin, rows, joint, at, stride, means, i, (first, second))
+                squares(x, width, begin, rows, joint, at, stride, means, i, sums)
             else:
-                firsts(x, width, begin, rows, joint, at, stride, means, i, (first, second))
+                firsts(x, width, begin, rows, joint, at, stride, means, i, sums)
 
 
 @inner
-def gather_shared(x: Any, n: int, shape: Any, space: Any, means: Any, sums: Any) -> None:
+def gather_shared(n: int, shape: Any, room: Any, totals: Any) -> None:
     """Gather the scatter that all components share, about the frame's origin."""
     width, row = shape[3], -(-shape[0] // GROUP) * GROUP
-    _, _, weight, ones, index, root, z, _, _ = space
-    _, first, second = sums
     begin, kind = numba.int64(0), numba.int64(TRIANGULAR)  # a literal would be a type of its own, to compile for
-    m = _active(weight, begin, n, ones, index)
-    roots(weight, 0, ones, index, m, root, False)
-    _listed(kind, x, m, width, (index, root, means), z, (first, second), (row * width, row * width))
+    m = _active(room.weight, begin, n, room.ones, room.listed)
+    roots(room.weight, 0, room.ones, room.listed, m, room.root, False)
+    _listed(kind, m, width, room, totals, row * width, row * width)
 
 
 @inner
-def write_sums(kind: int, shape: Any, counts: Any, first: Any, second: Any, products: Any, shared: Any) -> None:
+def write_sums(kind: int, shape: Any, totals: Any) -> None:
     """Write sums as rows [Σ r, Σ r y, Σ r y yᵀ], or with squares, and what is shared likewise."""
     k, d, _, width = shape
+    first, second, products = totals.first, totals.second, totals.products
     last = -(-k // GROUP) * GROUP
     for i in range(k):
-        products[i, 0] = counts[i]
+        products[i, 0] = totals.counts[i]
         copied(first, i * width, products[i], 1, d)
         if kind == TRIANGULAR:
             _write_triangle(second, i * width * width, width, d, products[i])
         else:
             copied(second, i * width, products[i], 1 + d, products.shape[1] - 1 - d)
     if kind in SHARING:
-        _write_triangle(second, last * width, width, d, shared)
+        _write_triangle(second, last * width, width, d, totals.shared)
 
 
 @inner

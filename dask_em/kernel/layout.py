@@ -1,20 +1,17 @@
-"""How the compiled kernel wants parameters, room and sums: padded, interleaved, flat."""
+"""How the compiled kernel wants parameters: padded, interleaved, flat."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from dask_em.families.covariances import Full, Tied
 from dask_em.families.factored import FactoredForm
-from dask_em.families.triangles import symmetric
 from dask_em.families.variances import Diagonal
-from dask_em.family import ProductStatistics
-from dask_em.mixture import MixtureStatistics, PreparedMixture
-from dask_em.rows import Workspace
+from dask_em.mixture import PreparedMixture
 
 __all__ = [
     "BYTES",
@@ -34,16 +31,14 @@ __all__ = [
     "UNIT_EXPANDED",
     "VECTORS",
     "WIDE",
+    "Model",
     "Packed",
-    "Sums",
     "pack",
-    "room",
 ]
 
 Array = np.ndarray[Any, Any]
 BYTES, LANES = 64, 8  # of a vector; float64 in it
 VECTORS, GROUP = 6, 4  # of rows in a block, whatever the CPU's registers; coordinates or components at a time
-TILE_BYTES, TILE_LEAST = 512 * 1024, 480  # of a tile's rows and densities, near the L2 cache; rows, where they are wide
 STRETCH = 96  # rows: a block in float32, two in float64
 WIDE = BYTES // 4  # columns of float32 at a time
 SCREENED = 20  # columns from which float32 may tell first which components a row is near
@@ -58,6 +53,26 @@ SHARING = (SHARED, SHARED_EXPANDED)  # one scatter is summed for all components;
 ABOUT_ORIGIN = (SHARED, *EXPANDED)  # the frame's: no mean is taken from rows in sums
 
 
+class Coarse(NamedTuple):
+    """A model in float32, and what that errs by; empty where float32 is not asked."""
+
+    means: Array  # (k, padded)
+    triangles: Array
+    reach: Array  # (k,), what z errs by for each unit of |x| + |μ|
+    lengths: Array  # (k,), |μ|
+    wrong: Array  # (k,), what a share may err by
+
+
+class Model(NamedTuple):
+    """What densities are computed from. numba takes a named tuple as it takes a tuple."""
+
+    constant: Array  # (k to a multiple of GROUP,)
+    shift: Array  # means, or slopes of what is expanded
+    scale: Array  # 1 / σ², or bends of what is expanded
+    triangle: Array  # U of each component, or the one that they share
+    coarse: Coarse
+
+
 @dataclass(frozen=True)
 class Packed:
     """A mixture of Gaussians as the compiled kernel reads it."""
@@ -65,7 +80,7 @@ class Packed:
     form: FactoredForm
     kind: int
     shape: tuple[int, int, int, int]  # k; d; d to a multiple of GROUP; d to a multiple of the lanes
-    model: tuple[Any, ...]  # constants; means and scales of the E-step, or slopes and bends; triangles; what screens
+    model: Model
     centre: Array  # of the frame, padded
     means: Array  # (k to a multiple of GROUP, and one; width): of the M-step, and zeros
     dtype: np.dtype[Any]  # computed in
@@ -73,7 +88,12 @@ class Packed:
     @property
     def is_screened(self) -> bool:
         """Whether float32 is asked first."""
-        return len(self.model[-1][0]) > 0
+        return len(self.model.coarse.means) > 0
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether a tile's columns, which are few, are kept for the sums."""
+        return self.shape[1] <= LANES
 
 
 def pack(model: PreparedMixture, dtype: npt.DTypeLike = np.float64) -> Packed:
@@ -95,24 +115,24 @@ def pack(model: PreparedMixture, dtype: npt.DTypeLike = np.float64) -> Packed:
     else:
         shift, scale = form.means, _padded(factor**2, (groups, d) if factor.ndim == 2 else (groups,))
     if kind in EXPANDED:
-        scales = scale[:k].reshape(k, -1)
-        constant[:k] -= 0.5 * (scales * shift**2).sum(axis=1)
-        shift = scales * shift
+        each = scale[:k].reshape(k, -1)
+        constant[:k] -= 0.5 * (each * shift**2).sum(axis=1)
+        shift = each * shift
         scale = -0.5 * scale
     if kind != TRIANGULAR:
         shift = _interleaved(_padded(shift, (groups, d)))
         scale = _interleaved(scale) if scale.ndim == 2 else scale
     ahead = np.zeros(padded * GROUP)  # the last triangle is followed by room to be asked for early
     flat = (shift, scale, np.concatenate([triangle.ravel(), ahead]))
-    arrays = tuple(np.ascontiguousarray(array, dtype).ravel() for array in flat)
+    shifts, scales, triangles = (np.ascontiguousarray(array, dtype).ravel() for array in flat)
     screened = kind == TRIANGULAR and dtype == np.float64 and d >= SCREENED
-    coarse = _coarse(model, arrays[0], arrays[2]) if screened else (*np.zeros((2, 0), np.float32), *np.zeros((3, 0)))
+    unasked = Coarse(*np.zeros((2, 0), np.float32), *np.zeros((3, 0)))
+    coarse = _coarse(model, shifts, triangles) if screened else unasked
     centre, of_rows = _padded(form.frame.centre, (width + 2 * LANES,)), np.zeros((groups + 1, width))
     if kind not in ABOUT_ORIGIN:
         of_rows[:k, :d] = form.means
-    return Packed(
-        form, kind, (k, d, padded, width), (constant, *arrays, coarse), centre, of_rows.astype(dtype).ravel(), dtype
-    )
+    packed = Model(constant, shifts, scales, triangles, coarse)
+    return Packed(form, kind, (k, d, padded, width), packed, centre, of_rows.astype(dtype).ravel(), dtype)
 
 
 def _kind(form: FactoredForm, dtype: np.dtype[Any]) -> int:
@@ -127,7 +147,7 @@ def _kind(form: FactoredForm, dtype: np.dtype[Any]) -> int:
     return UNIT_EXPANDED if expanded else UNIT
 
 
-def _coarse(model: PreparedMixture, shift: Array, triangles: Array) -> tuple[Any, ...]:
+def _coarse(model: PreparedMixture, shift: Array, triangles: Array) -> Coarse:
     """Return means and triangles in float32; for each component a bound of z's error, |μ|, and what a share may err by.
 
     |z_i − fl(z_i)| ≤ (i + 4) ε |u_i| (|x| + |μ|), ε = 2⁻²⁴, for the sum of i terms that z_i is (Higham 2002, §3.1), and
@@ -143,7 +163,7 @@ def _coarse(model: PreparedMixture, shift: Array, triangles: Array) -> tuple[Any
     if not all(np.isfinite(array).all() for array in single):
         reach[:] = UNBOUNDED
     wrong = INEXACT * np.minimum(1.0, k * np.exp(model.log_weights))
-    return (*single, reach, np.linalg.norm(form.means, axis=1), wrong)
+    return Coarse(*single, reach, np.linalg.norm(form.means, axis=1), wrong)
 
 
 def _padded(array: Array, shape: tuple[int, ...]) -> Array:
@@ -162,75 +182,3 @@ def _triangles(factors: Array) -> Array:
 def _interleaved(rows: Array) -> Array:
     """Return rows (groups of 4, d) as (groups, d, 4)."""
     return rows.reshape(-1, GROUP, rows.shape[1]).transpose(0, 2, 1)
-
-
-def room(packed: Packed, tile_rows: int, space: Workspace) -> tuple[Any, ...]:
-    """Return the arrays that a tile is worked on in."""
-    k, d, _, width = packed.shape
-    block, dtype = VECTORS * BYTES // packed.dtype.itemsize, packed.dtype
-    fitting = TILE_BYTES // (dtype.itemsize * 2 * width + 8 * k)
-    rows = -(-min(tile_rows, max(fitting, TILE_LEAST)) // STRETCH) * STRETCH
-    groups = -(-k // GROUP) * GROUP
-    turned = LANES * rows if d <= LANES else width * block  # few columns are kept for the sums
-    columns = (space.array("columns", (turned,), dtype), space.array("mapped", (width * block,), dtype))
-    return (
-        space.array("rows", (rows * width,), dtype),
-        space.array("joint", (groups * rows,)),
-        columns,
-        *(space.array(name, (rows,)) for name in ("scale", "weight", "density", "ones")),
-        space.array("listed", (rows + block,), np.int64),
-        space.array("root", (rows + LANES,), dtype),
-        space.array("products", (CHUNK * width + CHUNK // 2 * LANES,), dtype),
-        _coarse_room(packed, rows, space),
-        space.array("moved", ((LANES + 1) * (STRETCH + (LANES + 2) // 2 * LANES),)),
-        space.array("lengths", (rows,)),
-    )
-
-
-def _coarse_room(packed: Packed, rows: int, space: Workspace) -> tuple[Array, ...]:
-    """Return the arrays for a tile in float32, a stretch of it in columns, and what is told of them."""
-    k, d, _, _ = packed.shape
-    if not packed.is_screened:
-        k = d = rows = 0
-    wide = -(-d // WIDE) * WIDE
-    return (
-        space.array("coarse", (rows * wide,), np.float32),
-        space.array("coarse columns", (STRETCH * wide,), np.float32),
-        space.array("far", (rows // STRETCH,)),
-        space.array("faint", (k,)),
-        space.array("near", (VECTORS * LANES,)),
-    )
-
-
-class Sums:
-    """What the compiled kernel adds to, and how it is read."""
-
-    def __init__(self, packed: Packed, space: Workspace) -> None:
-        k, d, _, width = packed.shape
-        size, triangle, groups = width * width, d * (d + 1) // 2, -(-k // GROUP) * GROUP
-        seconds = k * size if packed.kind == TRIANGULAR else groups * width + (size if packed.kind in SHARING else 0)
-        lengths = {"counts": k, "first": (groups + 1) * width, "second": seconds}
-        lanes = [space.array(name, (length,)) for name, length in lengths.items()]
-        for array in lanes:
-            array[:] = 0
-        self.packed = packed
-        width_of_products = 1 + d + (triangle if packed.kind == TRIANGULAR else d)
-        self.products = np.empty((k, width_of_products))
-        self.shared = np.zeros(1 + d + triangle)
-        self.arrays = (*lanes, packed.centre, packed.means, self.products, self.shared)
-
-    def statistics(self, rows: int, log_likelihood: float, weight: float) -> MixtureStatistics:
-        """Return the sums as statistics about the means, or, where one scatter is shared, about the frame's origin."""
-        (k, d, _, _), form, products = self.packed.shape, self.packed.form, self.products
-        counts, first, quadratic = products[:, :1], products[:, 1 : 1 + d], products[:, 1 + d :]
-        shared: Array | None = None
-        if form.covariance.is_shared:
-            triangle = self.shared[1 + d :] if self.packed.kind in SHARING else quadratic.sum(axis=0)
-            quadratic, shared = np.empty((k, 0)), symmetric(triangle, d)
-        elif self.packed.kind in {UNIT, UNIT_EXPANDED}:
-            quadratic = quadratic.sum(axis=1, keepdims=True)
-        if quadratic.base is not products:
-            products = np.concatenate([counts, first, quadratic], axis=1)
-        reference = None if self.packed.kind in ABOUT_ORIGIN else form.means
-        gathered = ProductStatistics(products, shared, form.frame.centre, reference)
-        return MixtureStatistics(rows, weight, log_likelihood, counts[:, 0].copy(), gathered)

@@ -19,7 +19,8 @@ import numpy as np
 
 from dask_em.families.factored import FactoredForm
 from dask_em.kernel import reference
-from dask_em.kernel.layout import Packed, Sums, pack, room
+from dask_em.kernel.layout import Packed, pack
+from dask_em.kernel.room import Room, Sums, room
 from dask_em.kernel.survey import fault
 from dask_em.mixture import MixtureStatistics, PreparedMixture
 from dask_em.rows import Rows
@@ -93,12 +94,12 @@ def _packed(model: PreparedMixture) -> Packed:
         return _PACKED[model]
 
 
-def _room(model: PreparedMixture, packed: Packed, tile_rows: int, rows: Rows) -> tuple[Any, ...]:
+def _room(model: PreparedMixture, packed: Packed, tile_rows: int, rows: Rows) -> Room:
     """Return the arrays that this thread works in, found once a model."""
     kept, key = rows.workspace.kept(model), ("room", tile_rows)
     if key not in kept:
         kept[key] = room(packed, tile_rows, rows.workspace)
-    found: tuple[Any, ...] = kept[key]
+    found: Room = kept[key]
     return found
 
 

@@ -27,47 +27,46 @@ inner = numba.njit(nogil=True)  # cached with the function that calls it
 
 
 @inner
-def _trusted(n: int, exact: bool, shape: Any, model: Any, space: Any) -> None:
+def _trusted(n: int, exact: bool, shape: Any, coarse: Any, tile: Any) -> None:
     """Fill the largest |x| of each stretch, and for each component below which share of a row float32 is right enough.
 
     Nothing is left to float32 where all is to be ``exact``.
     """
     k, d, _, _ = shape
-    reach, length, wrong = model[4][2:]
-    coarse, _, far, faint, _ = space[10]
+    rows, far, faint = tile.rows, tile.far, tile.faint
     wide, farthest = -(-d // WIDE) * WIDE, 0.0
     for first in range(0, n, STRETCH):
         square = 0.0
         for a in range(first, first + STRETCH):
-            here = coarse[a * wide : (a + 1) * wide]
+            here = rows[a * wide : (a + 1) * wide]
             square = max(square, dot(here, here, wide))
         far[first // STRETCH] = (1 + 1e-4) * np.sqrt(square)  # the sum is float32's
         farthest = max(farthest, far[first // STRETCH])
     for i in range(k):
-        off = reach[i] * (farthest + length[i])
+        off = coarse.reach[i] * (farthest + coarse.lengths[i])
         error = off * (FARTHEST + off) + FARTHEST * FARTHEST * (d + 4) * 2.0**-24  # of z, and of the sum of its squares
-        faint[i] = 0.0 if exact else min(FAINT, wrong[i] / error)
+        faint[i] = 0.0 if exact else min(FAINT, coarse.wrong[i] / error)
 
 
 @inner
-def screen(begin: int, n: int, exact: bool, shape: Any, model: Any, space: Any) -> None:
+def screen(begin: int, n: int, exact: bool, shape: Any, model: Any, room: Any) -> None:
     """Fill log π_k p_k(x), (k, stride), of rows from ``begin`` to n; what is negligible is the least there is.
 
     The rows, from the first on, stand in float32 already. Where all is to be ``exact``, no density is left to that.
     """
-    _trusted(n, exact, shape, model, space)
+    constant, shift, triangle, coarse, tile = model.constant, model.shift, model.triangle, model.coarse, room.screen
+    _trusted(n, exact, shape, coarse, tile)
     for first in range(begin, n, STRETCH):
-        _bound(first, shape, model, space)
+        _bound(first, shape, constant, coarse, room)
     k, d, padded, width = shape
-    constant, shift, _, triangle, coarse = model
-    x, joint, (columns, _), scale, _, most, _, index, _, _, (_, _, far, faint, found), _, _ = space
-    stride, lanes, size = len(scale), BYTES // x.itemsize, padded * (padded + GROUP) // 2
+    x, joint, columns, most, index, found = room.rows, room.joint, room.columns, room.density, room.listed, tile.found
+    stride, lanes, size = len(room.scale), BYTES // x.itemsize, padded * (padded + GROUP) // 2
     rows = VECTORS * lanes
     for i in range(k):
         at, m = i * stride, 0
-        below, beyond = np.log(faint[i]), constant[i] - 0.5 * FARTHEST * FARTHEST
+        below, beyond = np.log(tile.faint[i]), constant[i] - 0.5 * FARTHEST * FARTHEST
         for first in range(begin, n, STRETCH):
-            part, _, largest = _bounds(i, far[first // STRETCH], d, constant, coarse)
+            part, _, largest = _bounds(i, tile.far[first // STRETCH], d, constant, coarse)
             for a in range(first, first + STRETCH, LANES):
                 m += sifted(joint, at + a, most, a, 1 - part, largest, BELOW, below, beyond, LEAST, SET, index, m)
         for a in range(m, -(-m // rows) * rows):
@@ -88,7 +87,7 @@ def _bounds(i: int, far: float, d: int, constant: Any, coarse: Any) -> tuple[flo
     With |fl(z) − z| ≤ δ and any η in (0, 1): |z|² is at least (1 − η) |fl(z)|² − δ²/η, and at most
     (1 + η) |fl(z)|² + δ² (1 + 1/η).
     """
-    off = coarse[2][i] * (far + coarse[3][i])
+    off = coarse.reach[i] * (far + coarse.lengths[i])
     if not off < BEYOND:
         return 0.5, np.inf, np.inf
     part = min(max(off / NEAREST, 1e-4 + 3e-7 * d), 0.5)  # the least is for the rounding of |fl(z)|² itself
@@ -97,21 +96,21 @@ def _bounds(i: int, far: float, d: int, constant: Any, coarse: Any) -> tuple[flo
 
 
 @inner
-def _bound(first: int, shape: Any, model: Any, space: Any) -> None:
+def _bound(first: int, shape: Any, constant: Any, coarse: Any, room: Any) -> None:
     """Fill float32's log π_k p_k(x) for a stretch of rows, and in ``density`` what the largest is at least."""
     k, d, padded, _ = shape
-    constant, (shift, triangle, _, _, _) = model[0], model[4]
-    joint, scale, density, index, (coarse, columns, far, _, _) = space[1], space[3], space[5], space[7], space[10]
-    stride, wide, size = len(scale), -(-d // WIDE) * WIDE, padded * (padded + GROUP) // 2
+    joint, tile = room.joint, room.screen
+    stride, wide, size = len(room.scale), -(-d // WIDE) * WIDE, padded * (padded + GROUP) // 2
     for j in range(0, wide, WIDE):
-        turned(coarse, wide, index, first, j, columns)
-    most = density[first : first + STRETCH]
+        turned(tile.rows, wide, room.listed, first, j, tile.columns)
+    most = room.density[first : first + STRETCH]
     most[:] = -np.inf
     for i in range(k):
         at = i * stride + first
-        whitened(columns, shift, i * padded, triangle, i * size, padded, constant[i], joint, at, STRETCH)
+        mean, factor = i * padded, i * size
+        whitened(tile.columns, coarse.means, mean, coarse.triangles, factor, padded, constant[i], joint, at, STRETCH)
         value = joint[at : at + STRETCH]
-        part, least, _ = _bounds(i, far[first // STRETCH], d, constant, model[4])
+        part, least, _ = _bounds(i, tile.far[first // STRETCH], d, constant, coarse)
         for a in range(STRETCH):
             low = value[a] * (1 + part) - least
             most[a] = low if low > most[a] else most[a]  # noqa: FURB136  # NaN is to lose

@@ -87,15 +87,15 @@ def test_sums_are_those_of_rows_alone(kind: str, d: int, outliers: bool) -> None
 
 def screened(model: PreparedMixture, rows: Rows, exact: bool) -> np.ndarray[Any, Any]:
     """Return log π_k p_k(x) of the first 288 rows, (k, 288), as float32 leaves them to the softmax."""
-    compiled, screening, layout = (
-        importlib.import_module(f"dask_em.kernel.{name}") for name in ("compiled", "screening", "layout")
-    )
+    names = ("compiled", "screening", "layout", "room")
+    compiled, screening, layout, rooms = (importlib.import_module(f"dask_em.kernel.{name}") for name in names)
     packed = layout.pack(model)
-    space = layout.room(packed, 960, Workspace())
-    for x, width in ((space[0], packed.shape[3]), (space[10][0], -(-packed.shape[1] // layout.WIDE) * layout.WIDE)):
+    room = rooms.room(packed, 960, Workspace())
+    wide = -(-packed.shape[1] // layout.WIDE) * layout.WIDE
+    for x, width in ((room.rows, packed.shape[3]), (room.screen.rows, wide)):
         n = compiled._enter(rows.values, packed.centre, 0, 288, width, x, layout.STRETCH)
-    screening.screen(0, n, exact, packed.shape, packed.model, space)
-    return space[1].reshape(-1, len(space[3]))[: packed.shape[0], :288]
+    screening.screen(0, n, exact, packed.shape, packed.model, room)
+    return room.joint.reshape(-1, len(room.scale))[: packed.shape[0], :288]
 
 
 def test_where_components_lie_apart_most_are_ruled_out() -> None:
