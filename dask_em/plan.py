@@ -69,8 +69,8 @@ class ModelSize:
             apart,
         )
 
-    def gathered(self, rows: int) -> int:
-        """Return how many of all rows pass 0 gathers."""
+    def sampled(self, rows: int) -> int:
+        """Return how many of all rows the sample of pass 0 holds."""
         return max(self.sample_rows, self.refining_rows if rows >= REFINING_PAYS * self.refining_rows else 0)
 
     @property
@@ -133,7 +133,7 @@ class Plan:
     @property
     def _sample_bytes(self) -> int:
         columns = self.layout.source.schema.features + 3  # and weights, numbers and hashes
-        return 8 * min(self.size.gathered(self.layout.rows), self.layout.rows) * columns
+        return 8 * min(self.size.sampled(self.layout.rows), self.layout.rows) * columns
 
     def require_memory(self, given: float | None, remedy: str) -> None:
         """Refuse what does not fit the bytes that a worker thread has, if that is known.

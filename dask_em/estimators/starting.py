@@ -53,7 +53,7 @@ def begin(order: Order, reducer: Reducer, stopping: Stopping) -> Begun:
     warm = common["accelerate"] and stopping.max_passes and not given and common["init_params"] != OVER_ALL_ROWS
     if warm and pays(reducer.layout.rows, size.sample_rows):
         compile_ahead(schema.dtype)
-    survey = examine(reducer, size.gathered(reducer.layout.rows) if warm else size.sample_rows, seed, holdout)
+    survey = examine(reducer, size.sampled(reducer.layout.rows) if warm else size.sample_rows, seed, holdout)
     for start in order.starts:
         require_rows(survey, start.settings["n_components"])
     larger, survey = survey.sample, dataclasses.replace(survey, sample=survey.sample.first(size.sample_rows))

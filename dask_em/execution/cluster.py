@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, fields
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def connect(settings: ClusterSettings) -> Iterator[Client | None]:
         if launcher is None:
             yield None
             return
-        with launcher.launched() as where, _client(where, launcher) as client:
+        with _late_cancels_untold(), launcher.launched() as where, _client(where, launcher) as client:
             if launcher.waits:
                 _await_worker(client, launcher)
             yield client
@@ -116,6 +117,26 @@ def _require_sense(settings: ClusterSettings) -> None:
     wrong = misvalue(settings) or misfit(settings.kind, given)
     if wrong:
         raise InputError(wrong)
+
+
+@contextmanager
+def _late_cancels_untold() -> Iterator[None]:
+    """Keep a traceback of distributed's own from people who press Ctrl-C.
+
+    ``distributed.utils.sync`` cancels a future that it has not made yet, where it is interrupted in its first moment;
+    the loop logs the NameError.
+    """
+    loop, others = logging.getLogger("tornado.application"), partial(_is_told)  # one of its own for each cluster
+    loop.addFilter(others)
+    try:
+        yield
+    finally:
+        loop.removeFilter(others)
+
+
+def _is_told(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, NameError) and error.name == "future")
 
 
 def _client(where: Any, launcher: Launcher) -> Any:

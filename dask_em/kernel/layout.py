@@ -59,7 +59,7 @@ class Coarse(NamedTuple):
     means: Array  # (k, padded)
     triangles: Array
     reach: Array  # (k,), what z errs by for each unit of |x| + |μ|
-    lengths: Array  # (k,), |μ|
+    norms: Array  # (k,), |μ|
     wrong: Array  # (k,), what a share may err by
 
 

@@ -43,7 +43,7 @@ def _trusted(n: int, exact: bool, shape: Any, coarse: Any, tile: Any) -> None:
         far[first // STRETCH] = (1 + 1e-4) * np.sqrt(square)  # the sum is float32's
         farthest = max(farthest, far[first // STRETCH])
     for i in range(k):
-        off = coarse.reach[i] * (farthest + coarse.lengths[i])
+        off = coarse.reach[i] * (farthest + coarse.norms[i])
         error = off * (FARTHEST + off) + FARTHEST * FARTHEST * (d + 4) * 2.0**-24  # of z, and of the sum of its squares
         faint[i] = 0.0 if exact else min(FAINT, coarse.wrong[i] / error)
 
@@ -87,7 +87,7 @@ def _bounds(i: int, far: float, d: int, constant: Any, coarse: Any) -> tuple[flo
     With |fl(z) − z| ≤ δ and any η in (0, 1): |z|² is at least (1 − η) |fl(z)|² − δ²/η, and at most
     (1 + η) |fl(z)|² + δ² (1 + 1/η).
     """
-    off = coarse.reach[i] * (far + coarse.lengths[i])
+    off = coarse.reach[i] * (far + coarse.norms[i])
     if not off < BEYOND:
         return 0.5, np.inf, np.inf
     part = min(max(off / NEAREST, 1e-4 + 3e-7 * d), 0.5)  # the least is for the rounding of |fl(z)|² itself
