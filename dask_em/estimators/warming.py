@@ -86,7 +86,7 @@ def _refined(states: Sequence[State], survey: Survey, larger: Sample, size: Mode
     Those that were dropped stay as they are.
     """
     going = [state for state in states if not state.outcome]
-    asked = min((state.stopping.tolerance for state in going), default=BRIEF.tolerance) / 100
+    asked = going[0].stopping.tolerance / 100  # the best always goes on, and all of them stop alike
     brief = dataclasses.replace(BRIEF, tolerance=max(THOROUGH.tolerance, min(asked, BRIEF.tolerance)))
     with _over(larger, size) as reducer:
         ends = iter(_fitted(going, reducer, brief))
