@@ -6,9 +6,10 @@
 Prints, for a store of rows × 16 float32 and K = 16 full covariances: seconds a pass of two workers that read the rows,
 CPU seconds of decoding and of the kernel for the same rows, one and two workers that keep them, peak memory beside
 what the plan promised, bytes spilled. Everything is measured again in every round, so that what is compared is some
-seconds apart; the medians of the rounds' ratios are the figures. The kernel is also timed in two processes at once:
-what cores that share caches and memory give, whoever uses them; and Dask tells which part of a pass both workers
-compute: what is ours of the time that the second core does not save.
+seconds apart; the medians of the rounds' ratios are the figures. Where cores change their speed within seconds, two
+workers are also compared by the quickest pass of each over all rounds: what disturbs a pass only ever adds to it. The
+kernel is also timed in two processes at once: what cores that share caches and memory give, whoever uses them; and
+Dask tells which part of a pass both workers compute: what is ours of the time that the second core does not save.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def fitting(store: Path, workers: int, memory: str, resident: str) -> Iterator[t
 
 
 def by_turns(passes: int, **fits: Iterator[Any]) -> dict[str, float]:
-    """Return the mean seconds of a pass of each fit; all clusters stand, and take turns of a few passes.
+    """Return the mean seconds of a pass of each fit, and the quickest; all clusters stand, and take turns.
 
     Means, since cores change their speed from pass to pass. The first of a turn counts nothing: workers that have
     stood still for some seconds take 5 to 10 % longer.
@@ -132,7 +133,8 @@ def by_turns(passes: int, **fits: Iterator[Any]) -> dict[str, float]:
         for name, fit in fits.items():
             _, *counted = [next(fit).entry.seconds for _ in range(1 + TURN)]
             seconds[name] += counted
-    return {name: float(np.mean(taken)) for name, taken in seconds.items()}
+    means = {name: float(np.mean(taken)) for name, taken in seconds.items()}
+    return {**means, **{f"quickest {name}": min(taken) for name, taken in seconds.items()}}
 
 
 def watched(fit: Iterator[Any], client: Client) -> dict[str, float]:
@@ -171,11 +173,13 @@ def ratios(seconds: dict[str, float]) -> dict[str, float]:
 def tell_rounds(rounds: list[dict[str, float]]) -> None:
     """Print the rounds' seconds and the medians of their ratios."""
     for name in rounds[0]:
-        print(f"{name:14} {'  '.join(f'{each[name]:5.2f}' for each in rounds)} s")
+        print(f"{name:17} {'  '.join(f'{each[name]:5.2f}' for each in rounds)} s")
     found = [ratios(each) for each in rounds]
     for name in found[0]:
         values = [each[name] for each in found]
         print(f"{name}: {np.median(values):.2f} ({min(values):.2f} to {max(values):.2f})")
+    one, two = (min(each[f"quickest {name}"] for each in rounds) for name in ("one", "two"))
+    print(f"two workers that keep the rows, times as fast as one, by the quickest pass of each: {one / two:.2f}")
 
 
 def tell_workers(before: dict[str, Any], after: dict[str, Any], promise: float) -> None:
