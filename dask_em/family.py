@@ -107,6 +107,10 @@ class Family(ABC, Generic[P, S]):
     def collapsed(self, params: P) -> Array:
         """Say which components, (k,) bool, have too few distinct rows left for their likelihood to have a maximum."""
 
+    def narrow(self, params: P) -> Array:
+        """Say which components, (k,) bool, a regularization keeps from collapsing: none, where there is none."""
+        return np.zeros_like(self.collapsed(params))
+
     @abstractmethod
     def log_prior(self, params: P) -> float:
         """Return what the objective has beside the log-likelihood, in nats; 0 for maximum likelihood."""

@@ -61,9 +61,8 @@ class Checkpoint:
 def _judged(state: State, stopping: Stopping) -> State:
     if stopping == state.stopping or state.dropped:
         return state
-    jumped = bool(state.history) and state.history[-1].jump
-    outcome = None if jumped else ended(stopping, state.history, state.standing, state.reseeding)
-    return dataclasses.replace(state, stopping=stopping, outcome=outcome)
+    asked = dataclasses.replace(state, stopping=stopping)
+    return dataclasses.replace(asked, outcome=ended(asked))
 
 
 class Checkpoints:

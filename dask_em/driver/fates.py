@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,11 @@ __all__ = ["COLLAPSED", "EMPTIED", "LEFT", "SINGLE", "judged", "news", "standing
 
 EMPTIED, COLLAPSED, SINGLE = "emptied", "collapsed onto too few distinct rows", "is down to a single row"
 LEFT = 1.5  # expected rows: a component with fewer has one row
+NARROW = "regularization (reg_covar)"
+WHY = (
+    "Rows there hardly differ in some direction, as in a rounded column, and the likelihood speaks of the "
+    "regularization: leave such columns out or make it larger; or smaller, where rows so close are to be told apart."
+)
 REMEDY = "Ask for fewer components, a larger regularization (reg_covar), or a simpler covariance."
 
 
@@ -42,8 +47,8 @@ def news(before: Sequence[str], now: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def judged(outcome: Outcome, fates: Sequence[str], moves: Sequence[int] = ()) -> Outcome:
-    """Return the outcome of a fit whose components fare so and were moved so many times."""
+def judged(outcome: Outcome, fates: Sequence[str], moves: Sequence[int] = (), narrow: Iterable[bool] = ()) -> Outcome:
+    """Return the outcome of a fit whose components (k,) fare so, were moved so often, or are kept from collapsing."""
     kind, sentences = outcome.kind, [outcome.sentence]
     if EMPTIED in fates:
         kind = "emptied"
@@ -55,6 +60,10 @@ def judged(outcome: Outcome, fates: Sequence[str], moves: Sequence[int] = ()) ->
         sentences.insert(0, f"{_which(fates, COLLAPSED)} {COLLAPSED}: {why}. {REMEDY}")
     if SINGLE in fates:
         sentences.append(f"Left with a single row: {_which(fates, SINGLE).lower()}.")
+    kept = [NARROW if is_narrow and not any(fates[i : i + 1]) else "" for i, is_narrow in enumerate(narrow)]
+    if NARROW in kept:
+        which = "all components" if len(kept) > 1 and all(kept) else _which(kept, NARROW).lower()
+        sentences.append(f"Kept from collapsing by the {NARROW}: {which}. {WHY}")
     if any(moves):
         told = ", ".join(f"{i} ({count} x)" for i, count in enumerate(moves) if count)
         sentences.append(f"Moved to where the data was worst explained: component {told}.")

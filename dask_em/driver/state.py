@@ -188,33 +188,34 @@ def _judged(state: State, stats: MixtureStatistics, verdict: Verdict) -> State:
     told = fates.news(state.standing, standing)
     last = entry.number >= state.stopping.max_passes
     chosen = [] if reseeding is None or last else reseeding.candidates(standing)
-    params, method, kept, outcome = state.params, state.method, state.kept, None
+    params, method, kept = state.params, state.method, state.kept
     if reseeding is not None and chosen:
         params, reseeding = reseeding.move(state.model, state.frame, best.step, chosen, standing)
         method, kept = method.afresh(), None
         standing = tuple("" if i in chosen else fate for i, fate in enumerate(standing))
         told += tuple(f"component {i} was moved to where the data is worst explained" for i in chosen)
-    else:
-        outcome = ended(state.stopping, state.history, standing, reseeding)
-    history = (*state.history[:-1], dataclasses.replace(entry, fate=told, jump=bool(chosen)))
-    return dataclasses.replace(
+    judged = dataclasses.replace(
         state,
         params=params,
-        history=history,
-        outcome=outcome,
+        history=(*state.history[:-1], dataclasses.replace(entry, fate=told, jump=bool(chosen))),
         standing=standing,
         reseeding=reseeding,
         method=method,
         kept=kept,
     )
+    return dataclasses.replace(judged, outcome=ended(judged))
 
 
-def ended(
-    stopping: Stopping, history: Sequence[Entry], standing: Sequence[str], reseeding: Reseeding | None
-) -> Outcome | None:
-    """Return how a fit has ended after its last pass, by a stopping rule; None: it goes on."""
-    outcome = stopping.judge(_watched(history))
-    return outcome and fates.judged(outcome, standing, reseeding.moves if reseeding else ())
+def ended(state: State) -> Outcome | None:
+    """Return how a fit has ended after its last pass, by its stopping rule; None: it goes on."""
+    if state.history and state.history[-1].jump:
+        return None
+    outcome = state.stopping.judge(_watched(state.history))
+    if outcome is None:
+        return None
+    moves = state.reseeding.moves if state.reseeding else ()
+    narrow = state.model.components.narrow(state.reached.components)
+    return fates.judged(outcome, state.standing, moves, narrow)
 
 
 def _watched(history: Sequence[Entry]) -> Watched:

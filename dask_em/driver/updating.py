@@ -81,4 +81,4 @@ def update(
         f"Updated with {new.rows:,} rows, whose sums were added to those of the {before.rows:,} before; the "
         "log-likelihood is that of the new rows before the update. For the optimum fit all rows, with warm_start=True.",
     )
-    return Update(step, total, entry, fates.judged(outcome, standing))
+    return Update(step, total, entry, fates.judged(outcome, standing, narrow=model.components.narrow(step.components)))

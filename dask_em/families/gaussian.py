@@ -25,6 +25,7 @@ Array = np.ndarray[Any, Any]
 LOG_2PI = float(np.log(2 * np.pi))
 TILE = 1024  # rows of the sample that are looked at together
 SMALLEST = 1e-250  # of a squared half-range: less is no spread
+NARROW = 2.0  # times the regularization: a smaller variance is mostly its own
 ACCURATE = 1e-7  # nats: the error that the product form may make in a log-density
 ACCURATE_SCATTER = 2e-12  # of a variance, relative: that of a shared scatter
 ACCURATE_SINGLE = 1e-4  # nats: that of float32, where it is allowed; a tenth of the usual tolerance
@@ -199,6 +200,13 @@ class Gaussian(ProductFamily[GaussianParameters]):
 
     def collapsed(self, params: GaussianParameters) -> Array:
         return np.zeros(len(params.means), np.bool_) if params.collapsed is None else params.collapsed
+
+    def narrow(self, params: GaussianParameters) -> Array:
+        k = len(params.means)
+        if self.regularization == 0:
+            return np.zeros(k, np.bool_)
+        least = np.full(params.means.shape, NARROW * self.regularization)
+        return np.asarray(self.covariance.bound(params.covariances, least)[1] & ~self.fixed.covariance_of(k))
 
     def log_prior(self, params: GaussianParameters) -> float:
         return 0.0

@@ -7,6 +7,8 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 from dask_em import GaussianMixture
+from dask_em.driver import Outcome
+from dask_em.driver.fates import judged
 from dask_em.errors import DataError
 
 RANDOM = np.random.default_rng(0)
@@ -41,6 +43,39 @@ def test_the_outcome_names_the_components_and_the_remedy() -> None:
     assert model.outcome_.kind == "collapsed"
     assert not model.converged_
     assert GaussianMixture(3, random_state=0).fit(CLOUD).outcome_.kind == "converged"
+
+
+HELD = "Kept from collapsing by the regularization (reg_covar): component 1."
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "diag"])
+def test_and_those_that_the_regularization_alone_keeps_wide(covariance_type: str) -> None:
+    x = CLOUD.copy()
+    x[:100, 1] = 5.0  # as a column that was rounded has them
+    start: dict[str, Any] = {"means_init": [[0, 0], [0, 5]], "weights_init": [0.6, 0.4]}
+    model = GaussianMixture(2, covariance_type=covariance_type, random_state=0, **start)
+    assert HELD in model.fit(x).outcome_.sentence
+    assert model.outcome_.kind == "converged"
+    assert HELD in model.partial_fit(x[:50]).outcome_.sentence
+    x[:100, 1] += 0.01 * RANDOM.standard_normal(100)
+    assert "Kept from collapsing" not in model.fit(x).outcome_.sentence, "a narrow one has its own width"
+    start["precisions_init"] = [np.eye(2), np.diag([1, 1e6])] if covariance_type == "full" else [[1, 1], [1, 1e6]]
+    frozen = GaussianMixture(2, covariance_type=covariance_type, random_state=0, frozen={"covariances": [1]}, **start)
+    assert "Kept from collapsing" not in frozen.fit(x).outcome_.sentence, "it was given so"
+
+
+@pytest.mark.parametrize("covariance_type", ["tied", "spherical"])
+def test_which_no_column_alone_makes_of_a_shared_or_round_one(covariance_type: str) -> None:
+    x = np.c_[CLOUD[:, 0], np.full(300, 5.0)]
+    told = GaussianMixture(1, covariance_type=covariance_type).fit(x).outcome_.sentence
+    assert ("Kept from collapsing" in told) == (covariance_type == "tied")
+
+
+def test_unless_worse_is_told_of_it() -> None:
+    fates = ["emptied", "", "is down to a single row"]
+    told = judged(Outcome("converged", "It ended."), fates, narrow=[True, True, True]).sentence
+    assert HELD in told
+    assert "all components" in judged(Outcome("converged", "It ended."), ["", ""], narrow=[True, True]).sentence
 
 
 @pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
