@@ -20,6 +20,8 @@ from dask_em.statistics import Sample
 __all__ = ["STARTS", "labelled", "measured", "starts"]
 
 Array = np.ndarray[Any, Any]
+ALIKE, TRIES = 0.98, 3  # of each cluster in one of another start makes them the same; how often one is drawn again then
+ANEW = "{kind}, stretched"
 
 
 def measured(model: Mixture[Any], sample: Sample) -> Metric:
@@ -39,9 +41,18 @@ def measured(model: Mixture[Any], sample: Sample) -> Metric:
 
 
 def starts(
-    model: Mixture[Any], rows: Rows, metric: Metric, components: int, kind: str, seeds: Sequence[np.random.RandomState]
-) -> list[MixtureParameters]:
-    """Return one start a seed, made on a sample of rows in the frame.
+    model: Mixture[Any],
+    rows: Rows,
+    components: int,
+    kind: str,
+    draws: Sequence[tuple[Metric, np.random.RandomState]],
+) -> list[tuple[str, MixtureParameters]]:
+    """Return one start a draw, made on a sample of rows in the frame, and what to call its kind.
+
+    Fits that begin with the same clusters end in the same optimum: where a draw finds those of an earlier one, as
+    k-means does where they are few, it is drawn again with the metric's coordinates stretched by chance; if that leads
+    nowhere else, it stays as it was. Such a start moves with data that are moved or scaled, not with columns that are
+    mixed.
 
     Raises
     ------
@@ -50,8 +61,38 @@ def starts(
     """
     if kind not in STARTS:
         raise InputError(f"the start {kind!r} is unknown.{did_you_mean(kind, STARTS)}")
-    standard = Rows.of(rows.values @ metric.axes, rows.weight)
-    return [model.start(rows, STARTS[kind](standard, components, seed)) for seed in seeds]
+    found: list[tuple[str, MixtureParameters]] = []
+    clusters: list[Array] = []
+    for metric, seed in draws:
+        standard, named = Rows.of(rows.values @ metric.axes, rows.weight), kind
+        resp, labels = _drawn(kind, standard, components, seed)
+        for _ in range(TRIES if _is_known(labels, clusters, rows.weight) else 0):
+            stretched = standard.values * np.exp(seed.standard_normal(standard.values.shape[1]))
+            other, others = _drawn(kind, Rows.of(stretched, rows.weight), components, seed)
+            if not _is_known(others, clusters, rows.weight):
+                named, resp, labels = ANEW.format(kind=kind), other, others
+                break
+        clusters.append(labels)
+        found.append((named, model.start(rows, resp)))
+    return found
+
+
+def _drawn(kind: str, standard: Rows, components: int, seed: np.random.RandomState) -> tuple[Array, Array]:
+    """Return responsibilities (k, n), and the component that has most of each row (n,)."""
+    resp = STARTS[kind](standard, components, seed)
+    return resp, resp.argmax(axis=0)
+
+
+def _is_known(labels: Array, clusters: Sequence[Array], weight: Array) -> bool:
+    """Say whether one of several clusterings has nearly the same clusters, in any order."""
+    return any(_are_alike(labels, others, weight) for others in clusters)
+
+
+def _are_alike(labels: Array, others: Array, weight: Array) -> bool:
+    """Say whether each cluster of two clusterings has nearly all of its weight in one of the other's."""
+    k = int(max(labels.max(), others.max())) + 1
+    shared = np.bincount(labels * k + others, weight, k * k).reshape(k, k)
+    return all(bool((shared.max(axis=axis) >= ALIKE * shared.sum(axis=axis)).all()) for axis in (0, 1))
 
 
 def labelled(model: Mixture[Any], rows: Rows, components: int, labels: Array) -> MixtureParameters:

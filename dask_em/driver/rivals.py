@@ -13,7 +13,7 @@ from dask_em.driver.state import State
 
 __all__ = ["Rivals", "known"]
 
-PASSES = 3  # that a model is given at least
+PASSES = 3  # that a model is given at least, where nothing else is said
 DOUBT = 10  # times what a method sees left to gain: on a ridge it sees too little
 NEAR = 1e-4  # nats per row within which nobody is dropped
 ON_THE_WAY = "its {title} cannot be expected below {hoped}, and that of {best} is {reached}."
@@ -37,6 +37,7 @@ class Rivals:
 
     criterion: Criterion
     rows: float  # total weight of the rows that they are fitted to
+    least: int = PASSES  # passes that a model is given
 
     def value(self, state: State) -> float:
         """Return the criterion's value of a fit, as far as it has come; infinite where nothing is known."""
@@ -56,7 +57,7 @@ class Rivals:
 
     def _judged(self, state: State, best: State) -> State:
         found = known(state, self.rows)
-        if not state.running or len(state.history) < PASSES or found is None:
+        if not state.running or len(state.history) < self.least or found is None:
             return state
         if state.name == best.name and state.foretold is None:
             return state  # restarts from chance overtake one another late; those from the sample are nearly there

@@ -32,7 +32,8 @@ PAIRS = 2  # times the components: pairs that overlap most, to be judged
 SHARE = 1e-3  # of a row: components with less of it are not asked
 LEAST = 8  # rows of a component that is split
 ROUNDS, TRIED = 5, 3  # of moves, and how many are tried in each
-SURE = 2.0  # standard errors: a smaller gain on a sample may be none on all rows
+PATIENT = 12  # passes before a move may be given up: what it will gain does not show before
+GAINED = 1e-3  # nats per row, at least: the fit from before goes along, and all rows may see none of less
 
 
 def improved(states: Sequence[State], reducer: Reducer, values: Array, weight: Array) -> list[State]:
@@ -40,7 +41,7 @@ def improved(states: Sequence[State], reducer: Reducer, values: Array, weight: A
 
     ``values`` (n, d) and ``weight`` (n,) are the rows of the reducer, in any order.
     """
-    best, rivals = list(states), Rivals(BIC(), float(weight.sum()))
+    best, rivals = list(states), Rivals(BIC(), float(weight.sum()), PATIENT)
     going = list(range(len(best)))
     for _ in range(ROUNDS):
         found = [(i, params) for i in going for params in moves(*_place(best[i]), values, weight, TRIED)]
@@ -49,21 +50,12 @@ def improved(states: Sequence[State], reducer: Reducer, values: Array, weight: A
         for parts in passes(tried, reducer, remaining=remaining):
             for part in parts:
                 tried[part.member] = part.state
-        going, before = [], list(best)
+        going = []
         for (i, _), state in zip(found, tried, strict=True):
-            better = not state.collapsed and state.objective > best[i].objective
-            if better and _is_sure(before[i], state, Rows.of(values, weight)):
+            if not state.collapsed and state.objective > best[i].objective + GAINED:
                 best[i] = state
                 going = [*going, *([i] if i not in going else [])]
     return best
-
-
-def _is_sure(before: State, after: State, rows: Rows) -> bool:
-    """Say whether a fit explains rows better by more than rows of the same kind would differ."""
-    was, now = (log_density(state.model.prepare(state.reached, state.frame), TILE, rows) for state in (before, after))
-    gain = np.average(now - was, weights=rows.weight)
-    spread = np.average((now - was - gain) ** 2, weights=rows.weight)
-    return bool(gain > SURE * np.sqrt(spread / len(rows)))
 
 
 def _place(state: State) -> tuple[Mixture[Any], Frame, MixtureParameters]:

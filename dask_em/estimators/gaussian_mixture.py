@@ -67,7 +67,8 @@ class GaussianMixture(Iterating, Updating, Answering, DensityMixin, BaseEstimato
     max_iter : int, default 100
         Passes over the data at most.
     n_init : int, default 1
-        Starts; all of them are fitted in the same passes, and the best is kept.
+        Starts; all of them are fitted in the same passes, and the best is kept. Those that would begin with the
+        clusters of an earlier one are drawn again in stretched coordinates ("k-means||" excepted).
     init_params : {"kmeans", "k-means++", "random", "random_from_data", "k-means||"}, default "kmeans"
         How responsibilities start, on a uniform sample of the rows taken in the first pass, whitened. "k-means||" takes
         six more reads, shared by all starts, to add rows of clusters that the sample misses, and begins with all rows.

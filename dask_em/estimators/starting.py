@@ -114,20 +114,29 @@ def _found(sites: Sequence[_Site], reducer: Reducer, holdout: Holdout | None) ->
     samples = iter(enriched(reducer, sites[0].survey.sample, wanted, holdout) if wanted else ())
     found = []
     for site, own in zip(sites, draws, strict=True):
-        _tell(site)
-        found.append([_drawn(site, *draw, samples) for draw in own] if own else [_given(site)])
+        drawn = _drawn(site, own, samples) if own else [(site.start.kind, _given(site))]
+        _tell(site, [kind for kind, _ in drawn])
+        found.append([params for _, params in drawn])
     return found
 
 
-def _drawn(site: _Site, metric: Metric, random: np.random.RandomState, samples: Iterator[Rows]) -> MixtureParameters:
-    """Return where a start begins that chance has a part in."""
-    start, kind = site.start, site.start.kind
-    rows, kind = (site.entered(next(samples)), "kmeans") if kind == OVER_ALL_ROWS else (site.rows, kind)
-    (params,) = starts(start.model, rows, metric, start.settings["n_components"], kind, [random])
+def _drawn(
+    site: _Site, draws: Sequence[tuple[Metric, np.random.RandomState]], samples: Iterator[Rows]
+) -> list[tuple[str, MixtureParameters]]:
+    """Return where the starts of a model begin that chance has a part in, and of which kind each is."""
+    start, k = site.start, site.start.settings["n_components"]
+    if start.kind == OVER_ALL_ROWS:
+        found = [
+            (start.kind, params)  # each on rows of its own
+            for draw in draws
+            for _, params in starts(start.model, site.entered(next(samples)), k, "kmeans", [draw])
+        ]
+    else:
+        found = starts(start.model, site.rows, k, start.kind, draws)
     given = start.given(len(site.frame.centre))
     if start.frozen:
-        params = arranged(params, site.frame, start.covariance, given)
-    return substitute(params, site.frame, given)
+        found = [(kind, arranged(params, site.frame, start.covariance, given)) for kind, params in found]
+    return [(kind, substitute(params, site.frame, given)) for kind, params in found]
 
 
 def _given(site: _Site) -> MixtureParameters:
@@ -146,12 +155,12 @@ def _given(site: _Site) -> MixtureParameters:
     return substitute(labelled(start.model, site.rows, k, known), frame, given)
 
 
-def _tell(site: _Site) -> None:
-    start, (*seeds,) = site.start, site.seeds or (None,)
-    for number, seed in enumerate(seeds, 1):
+def _tell(site: _Site, kinds: Sequence[str]) -> None:
+    name = site.start.name
+    for number, (kind, seed) in enumerate(zip(kinds, site.seeds or (None,), strict=True), 1):
         told = "" if seed is None else f", seed {seed}"
-        fields = {"event": "start", "model": start.name, "start": number, "kind": start.kind, "seed": seed}
-        logger.info("%s: start %d of %d: %s%s", start.name, number, len(seeds), start.kind, told, extra=fields)
+        fields = {"event": "start", "model": name, "start": number, "kind": kind, "seed": seed}
+        logger.info("%s: start %d of %d: %s%s", name, number, len(kinds), kind, told, extra=fields)
 
 
 def _states(site: _Site, found: Sequence[MixtureParameters], stopping: Stopping) -> list[State]:

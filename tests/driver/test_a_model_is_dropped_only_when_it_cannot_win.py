@@ -77,6 +77,9 @@ def test_when_em_would_not_be_there_in_all_its_passes() -> None:
 
 def test_not_before_it_had_a_few_passes() -> None:
     assert ended(state([-9.0, -8.999], left=0.0)) is None
+    slow = state([-9.0, -8.999, -8.998], left=0.0)
+    assert ended(slow) is not None
+    assert Rivals(BIC(), 1e6, least=4).remaining([GOOD, slow])[1] is slow
 
 
 def test_not_for_one_that_is_as_good() -> None:

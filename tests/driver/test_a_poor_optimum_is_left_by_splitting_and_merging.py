@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dask_em import GaussianMixture
-from dask_em.driver import LBFGS, State, Stopping, iterate
+from dask_em.driver import LBFGS, State, Stopping, iterate, passes, split_merge
 from dask_em.driver.split_merge import improved, moves
 from dask_em.families import Full, Gaussian, GaussianParameters, Poisson, Spherical
 from dask_em.families.poisson import PoissonParameters
@@ -69,6 +69,29 @@ def test_and_a_good_one_stays_bit_for_bit() -> None:
     (better,) = improved([state], reducer, X, np.ones(len(X)))
     (again,) = improved([better], reducer, X, np.ones(len(X)))
     assert again is better
+
+
+def test_nor_for_next_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    state, reducer = stuck(Gaussian(Full(), 0.0))
+    monkeypatch.setattr(split_merge, "GAINED", 1e3)
+    (same,) = improved([state], reducer, X, np.ones(len(X)))
+    assert same is state
+
+
+def test_after_passes_enough_to_show_its_gain(monkeypatch: pytest.MonkeyPatch) -> None:
+    state, reducer = stuck(Gaussian(Full(), 0.0))
+    (good,) = improved([state], reducer, X, np.ones(len(X)))
+    given_up: list[int] = []
+
+    def watched(states: list[State], *rest: Any, **more: Any) -> Any:
+        for parts in passes(states, *rest, **more):
+            yield parts
+            given_up.extend(len(part.state.history) for part in parts if part.state.dropped)
+
+    monkeypatch.setattr(split_merge, "passes", watched)
+    improved([good], reducer, X, np.ones(len(X)))
+    assert given_up, "all moves from a good optimum are"
+    assert min(given_up) >= split_merge.PATIENT > 3
 
 
 def test_with_weights_as_with_repeated_rows() -> None:

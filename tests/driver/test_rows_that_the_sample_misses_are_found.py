@@ -52,7 +52,8 @@ def found(reducer: Reducer, model: Mixture[Any], seeds: tuple[int, ...] = (0,), 
 def start(model: Mixture[Any], rows: Rows, metric: Metric) -> MixtureParameters:
     """Return a start in the metric's frame."""
     entered = Rows.of(metric.frame.enter(rows.values), rows.weight)
-    return starts(model, entered, metric, K, "kmeans", [np.random.RandomState(0)])[0]
+    ((_, params),) = starts(model, entered, K, "kmeans", [(metric, np.random.RandomState(0))])
+    return params
 
 
 @pytest.mark.parametrize("covariance", [Full(), Diagonal(), Spherical()])

@@ -29,10 +29,11 @@ def reducer() -> Serial:
 def begin(reducer: Serial, restarts: int = 1, stopping: Stopping | None = None) -> list[State]:
     survey = examine(reducer, sample_size(4, 44), seed=0)
     frame = MODEL.components.frame(survey.mean)
-    seeds = [np.random.RandomState(i) for i in range(restarts)]
+    metric = measured(MODEL, survey.sample)
+    draws = [(metric, np.random.RandomState(i)) for i in range(restarts)]
     rows = Rows.of(frame.enter(survey.sample.values), survey.sample.weight)
-    params = starts(MODEL, rows, measured(MODEL, survey.sample), 3, "random_from_data", seeds)
-    return [State(MODEL, frame, p, stopping or Stopping(1e-5)) for p in params]
+    found = starts(MODEL, rows, 3, "random_from_data", draws)
+    return [State(MODEL, frame, params, stopping or Stopping(1e-5)) for _, params in found]
 
 
 def test_a_state_is_not_changed_by_advancing_it(reducer: Serial) -> None:
