@@ -14,7 +14,7 @@ __all__ = ["COLLAPSED", "EMPTIED", "LEFT", "SINGLE", "judged", "news", "standing
 
 EMPTIED, COLLAPSED, SINGLE = "emptied", "collapsed onto too few distinct rows", "is down to a single row"
 LEFT = 1.5  # expected rows: a component with fewer has one row
-NARROW = "regularization (reg_covar)"
+NARROW = "kept from collapsing by the regularization (reg_covar)"
 WHY = (
     "Rows there hardly differ in some direction, as in a rounded column, and the likelihood speaks of the "
     "regularization: leave such columns out or make it larger; or smaller, where rows so close are to be told apart."
@@ -63,7 +63,7 @@ def judged(outcome: Outcome, fates: Sequence[str], moves: Sequence[int] = (), na
     kept = [NARROW if is_narrow and not any(fates[i : i + 1]) else "" for i, is_narrow in enumerate(narrow)]
     if NARROW in kept:
         which = "all components" if len(kept) > 1 and all(kept) else _which(kept, NARROW).lower()
-        sentences.append(f"Kept from collapsing by the {NARROW}: {which}. {WHY}")
+        sentences.append(f"{NARROW.capitalize()}: {which}. {WHY}")
     if any(moves):
         told = ", ".join(f"{i} ({count} x)" for i, count in enumerate(moves) if count)
         sentences.append(f"Moved to where the data was worst explained: component {told}.")

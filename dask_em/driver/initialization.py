@@ -21,7 +21,6 @@ __all__ = ["STARTS", "labelled", "measured", "starts"]
 
 Array = np.ndarray[Any, Any]
 ALIKE, TRIES = 0.98, 3  # of each cluster in one of another start makes them the same; how often one is drawn again then
-ANEW = "{kind}, stretched"
 
 
 def measured(model: Mixture[Any], sample: Sample) -> Metric:
@@ -70,7 +69,7 @@ def starts(
             stretched = standard.values * np.exp(seed.standard_normal(standard.values.shape[1]))
             other, others = _drawn(kind, Rows.of(stretched, rows.weight), components, seed)
             if not _is_known(others, clusters, rows.weight):
-                named, resp, labels = ANEW.format(kind=kind), other, others
+                named, resp, labels = f"{kind}, stretched", other, others
                 break
         clusters.append(labels)
         found.append((named, model.start(rows, resp)))

@@ -76,10 +76,10 @@ def test_so_that_a_pass_reads_once_for_all_of_them() -> None:
             return super().load(atom, rows)
 
     source = Counted(FEW, (1_000,) * 6)
-    search = select(source, [1, 2, 3, 4, 5], ["full", "diag"], n_init=3, accelerate=False, **SETTINGS)
+    search = select(source, [2, 3, 4, 5, 6], ["full", "diag"], n_init=3, accelerate=False, **SETTINGS)
     assert len(search.results_) == 10
     passes = max(told.passes for told in search.results_)
-    assert sum(told.passes for told in search.results_) > 1.5 * passes, "the models share no reads"
+    assert sum(told.passes for told in search.results_) > 2 * passes
     again = reads.copy()
     reads.clear()
     longest = max(range(10), key=lambda i: search.results_[i].passes)

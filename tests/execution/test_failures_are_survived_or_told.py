@@ -133,10 +133,10 @@ def test_a_pass_that_stands_still_is_tried_again(
 ) -> None:
     warmed(client)
     layout = layout_of(Seeded(11))
-    with DaskReducer(layout, client, patience=2.0) as reducer, caplog.at_level("WARNING", logger="dask_em"):
+    with DaskReducer(layout, client, patience=1.0) as reducer, caplog.at_level("WARNING", logger="dask_em"):
         got = reducer.total(partial(hangs_once, tmp_path / "hung"))
         (news,) = reducer.news()
-        assert news.startswith("attempt 1 of 3 failed and was made again: nothing moved for 2 seconds on tcp://")
+        assert news.startswith("attempt 1 of 3 failed and was made again: nothing moved for 1 seconds on tcp://")
         assert left(client, reducer._run) == []
     assert digest(got) == digest(Serial(layout).total(sums))
     (record,) = [record for record in caplog.records if record.name == "dask_em"]
