@@ -71,7 +71,8 @@ class DaskReducer:
 
     Small parameters travel inside each task. Rows in memory travel once and stay on the workers until :meth:`close`;
     a block whose worker dies is made again. A pass that loses too many workers, or in which nothing moves for
-    ``patience`` seconds, is tried again; the last attempt adds up on the driver, in the same tree.
+    ``patience`` seconds, is tried again; the last attempt, and each after a standstill, adds up on the driver, in the
+    same tree.
 
     Raises
     ------
@@ -129,19 +130,19 @@ class DaskReducer:
 
     def _attempts(self, prefix: str, kernel: Callable[[Rows], Any], sink: Sink | None) -> Any:
         number, attempt = next(self._passes), 1
-        avoided: frozenset[str] = frozenset()
+        still: list[frozenset[str]] = []  # workers on which tasks stood still, by attempt
         while True:
             this = _Pass(prefix, self._run, attempt, number)
             try:
-                if attempt < ATTEMPTS:
+                if attempt < ATTEMPTS and not still:
                     told = self._by_tree(this, kernel, sink)
                 else:
-                    told = self._by_driver(this, partial(self._task, kernel=parcel(kernel), sink=sink), avoided)
+                    told = self._by_driver(this, partial(self._task, kernel=parcel(kernel), sink=sink), still)
             except MENDED as error:
                 self._require_another(this, error)
                 attempt += 1
                 if isinstance(error, StandstillError):  # a worker may hang, or a link be cut between two
-                    attempt, avoided = ATTEMPTS, error.workers
+                    still.append(error.workers)
             else:
                 self._news += told.notes
                 self._compare(told.environments)
@@ -234,16 +235,20 @@ class DaskReducer:
                     graph[keys[-1]] = (add_up, [parts[part] for part in node])
         return keys[0]
 
-    def _by_driver(self, this: _Pass, task: Callable[[Argument], tuple[Any, ...]], avoided: frozenset[str]) -> Any:
-        """Add up here, a few blocks ahead; no task needs another's value, and ``avoided`` workers are done without."""
+    def _by_driver(self, this: _Pass, task: Callable[[Argument], tuple[Any, ...]], still: list[frozenset[str]]) -> Any:
+        """Add up here, a few blocks ahead; no task needs another's value, and workers that stood still are avoided.
+
+        Where all stood still once, only those of the latest attempt are: a tree's task may wait for another worker's.
+        """
         self._resident.release()  # what stays may never come, or lie where nobody can fetch it
         with noticing_loss():
             threads = self._client.nthreads()
-        chosen = {worker: number for worker, number in threads.items() if worker not in avoided}
-        if len(chosen) in {0, len(threads)}:
-            chosen = {}
+        candidates = (threads.keys() - avoided for avoided in (frozenset().union(*still), *still[-1:]))
+        chosen = next(filter(None, candidates), set[str]())
+        if len(chosen) == len(threads):
+            chosen = set()  # others may come
         watch = Watch(self._client, self._run, self._patience, chosen=bool(chosen))
-        ahead = AHEAD * max(1, sum((chosen or threads).values()))
+        ahead = AHEAD * max(1, sum(threads[worker] for worker in chosen or threads))
 
         def submit(argument: Argument) -> Any:
             key = this.block(argument)

@@ -6,10 +6,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from distributed import Client
 
@@ -32,6 +34,7 @@ from tests.execution.cases import (
     layout_of,
     sums,
     values_of,
+    workers,
 )
 from tests.execution.test_a_pass_leaves_nothing_behind import left
 
@@ -123,9 +126,11 @@ def takes_long(rows: Rows) -> Any:
 
 
 def warmed(client: Client) -> None:
-    """Let both workers have their first task behind them, which waits for imports longer than a test is patient."""
+    """Let all workers have their first task behind them, which waits for imports longer than a test is patient."""
+    client.wait_for_workers(2)
     with DaskReducer(layout_of(Seeded(24), 24, slab_rows=100), client) as reducer:
-        reducer.total(takes_long)
+        while len(reducer.total(partial(workers, np.zeros(0))).of) < 2:
+            pass  # one of them has done all
 
 
 def test_a_pass_that_stands_still_is_tried_again(
@@ -169,18 +174,49 @@ def test_a_pass_may_take_longer_than_the_patience(client: Client) -> None:
 
 def hangs_for_good(mark: Path, rows: Rows) -> Any:
     if rows.index[0] == 0 and not mark.exists():
-        mark.touch()
+        mark.write_text(str(os.getpid()))
         time.sleep(600)
     return sums(rows)
+
+
+def hangs_for_good_and_late(folder: Path, rows: Rows) -> Any:
+    """Hang for good in the first block, and in the last of those that another worker begins with for a while."""
+    late = folder / "late"
+    if rows.index[0] > 0 and not late.exists():
+        late.touch()
+        time.sleep(3.5)
+    return hangs_for_good(folder / "hung", rows)
+
+
+@contextmanager
+def killed_after(mark: Path, client: Client) -> Iterator[None]:
+    """Kill the worker that hangs, for the tests that follow."""
+    yield
+    os.kill(int(mark.read_text()), signal.SIGKILL)
+    while len(client.nthreads()) > 1:
+        time.sleep(0.01)
+    client.wait_for_workers(2)
 
 
 @pytest.mark.chaos
 def test_a_worker_that_hangs_for_good_is_done_without(tmp_path: Path, frail: Client) -> None:
     warmed(frail)
     layout = layout_of(Seeded(24), 24)
-    with DaskReducer(layout, frail, patience=3.0) as reducer:
+    with killed_after(tmp_path / "hung", frail), DaskReducer(layout, frail, patience=3.0) as reducer:
         got = reducer.total(partial(hangs_for_good, tmp_path / "hung"))
         assert len(reducer.news()) == 1
+    assert digest(got) == digest(Serial(layout).total(sums))
+
+
+@pytest.mark.chaos
+def test_a_worker_that_hangs_for_good_is_told_from_one_that_goes_on(tmp_path: Path, frail: Client) -> None:
+    warmed(frail)
+    layout = layout_of(Seeded(24), 24)
+    with killed_after(tmp_path / "hung", frail), DaskReducer(layout, frail, patience=2.0) as reducer:
+        got = reducer.total(partial(hangs_for_good_and_late, tmp_path))
+        first, second = reducer.news()
+    assert first.count("tcp://") == 2
+    assert second.count("tcp://") == 1
     assert digest(got) == digest(Serial(layout).total(sums))
 
 
