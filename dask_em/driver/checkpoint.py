@@ -18,6 +18,7 @@ from dask_em.driver.state import State, ended
 from dask_em.driver.stopping import Stopping
 from dask_em.errors import DataError
 from dask_em.kernel import Holdout
+from dask_em.statistics import Sample
 from dask_em.storage.archive import read_record, write_record
 from dask_em.storage.folder import Folder, folder_at
 
@@ -42,6 +43,7 @@ class Checkpoint:
     rows: int = static()
     environment: str = static()  # the driver's arithmetic
     holdout: Holdout | None = None  # which rows no model is fitted to
+    sample: Sample | None = None  # what the next parameters are found on, where they are
 
     @property
     def passes(self) -> int:

@@ -28,15 +28,18 @@ def passes(
     reducer: Reducer,
     holdout: Holdout | None = None,
     remaining: Callable[[Sequence[State]], list[State]] = list,
+    foreseen: Callable[[Sequence[State]], list[State]] = list,
 ) -> Iterator[list[Iteration]]:
     """Yield all parts of each pass at once; see :func:`iterate`.
 
-    Rows that are held out are scored, not summed. ``remaining`` sees all states after a pass and may end some.
+    Rows that are held out are scored, not summed. ``remaining`` sees all states after a pass and may end some;
+    ``foreseen`` sees them before each pass, and may put other parameters into those that are running.
     """
     kernel = summarize if holdout is None else partial(summarize_apart, holdout)
     current, layout = list(states), reducer.layout
     while any(state.running for state in current):
         began = time.perf_counter()
+        current = foreseen(current)
         wanted = [propose(state) for state in current]
         prepared = tuple(
             model.prepare(params, state.frame)

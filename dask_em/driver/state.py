@@ -10,7 +10,7 @@ from typing import Any
 
 from dask_em._record import record, static
 from dask_em.driver import fates
-from dask_em.driver.acceleration import EM, ROUNDING, Method, Point, Verdict
+from dask_em.driver.acceleration import EM, ROUNDING, Foresight, Method, Point, Verdict
 from dask_em.driver.criteria import Known
 from dask_em.driver.outcome import Outcome
 from dask_em.driver.reseeding import Reseeding
@@ -63,6 +63,7 @@ class State:
     reseeding: Reseeding | None = None  # what it takes to move components that emptied or collapsed; None: keep them
     method: Method = dataclasses.field(default_factory=EM)  # how the next parameters are found
     kept: Point | None = None  # the best parameters so far: what a method that tries others comes back to
+    foresight: Foresight | None = None  # of a sample that finds the next parameters; None: the method alone does
     name: str = static(default="")  # of the model among others
     foretold: Known | None = None  # what the sample says of all rows, where the fit ended there
     lightest: float = 1.0  # the smallest weight of a row that has any

@@ -73,6 +73,10 @@ class Stopping:
             )
         return None
 
+    def is_met_by(self, left: float) -> bool:
+        """Say whether so little is left to gain, as estimated in nats per row, that the fit ends if it stays so."""
+        return self.stop_on != "parameters" and left < LITTLE * self.tolerance
+
     def _watched(self, seen: Watched) -> tuple[str, float]:
         """Return what is looked at, in words and in numbers."""
         if self.stop_on == "parameters":

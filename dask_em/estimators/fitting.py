@@ -15,6 +15,7 @@ from dask_em.driver import Budget, Checkpoint, Iteration, Rivals, State, Stoppin
 from dask_em.driver.examination import examine, require_rows
 from dask_em.errors import InputError
 from dask_em.estimators.fitted import Fitted, model_size
+from dask_em.estimators.foreseeing import foreseeing
 from dask_em.estimators.orders import Order
 from dask_em.estimators.reading import reading, source_of, table
 from dask_em.estimators.resuming import Kept, begun_with, data_digest, resumed
@@ -73,7 +74,7 @@ def fitting(
         stopping = Stopping(float(settings["tol"]), str(settings["stop_on"]), settings["max_iter"])
         if now and earlier:
             found = resumed(earlier, now, stopping, strict)
-            begun = Begun(found.states, found.weight, found.holdout)
+            begun = Begun(found.states, found.weight, found.holdout, found.sample)
         else:
             begun = begin(order, reducer, stopping)
         states, rivals = list(begun.states), Rivals(order.criterion, begun.weight)
@@ -83,19 +84,20 @@ def fitting(
 
         def save() -> None:
             if kept and now:
-                reached_now = dataclasses.replace(now, states=tuple(states), weight=begun.weight, holdout=begun.holdout)
-                kept.checkpoints.save(reached_now)
+                begun_now = dataclasses.replace(now, weight=begun.weight, holdout=begun.holdout, sample=begun.sample)
+                kept.checkpoints.save(dataclasses.replace(begun_now, states=tuple(states)))
 
         if not earlier:
             save()
         if not any(state.running for state in states):
             yield None, reached()
         remaining = rivals.remaining if order.drop and settings["accelerate"] else list
-        advanced = passes(states, reducer, begun.holdout, remaining)
-        for parts in _within(budget, states, advanced):
-            save()
-            for part in parts:
-                yield part, reached()
+        with foreseeing(begun.sample, size, begun.weight) as foreseen:
+            advanced = passes(states, reducer, begun.holdout, remaining, foreseen)
+            for parts in _within(budget, states, advanced):
+                save()
+                for part in parts:
+                    yield part, reached()
 
 
 def _within(budget: Budget, states: list[State], advanced: Iterator[list[Iteration]]) -> Iterator[list[Iteration]]:

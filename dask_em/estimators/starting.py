@@ -17,6 +17,7 @@ from dask_em.driver.initialization import labelled, measured, starts
 from dask_em.driver.scalable_kmeans import OVER_ALL_ROWS, Wanted, enriched
 from dask_em.errors import InputError
 from dask_em.estimators.fitted import Fitted
+from dask_em.estimators.foreseeing import with_foresight
 from dask_em.estimators.given import arranged, checked_labels, labels_of, substitute
 from dask_em.estimators.orders import Order, Start
 from dask_em.estimators.warming import pays, warmed
@@ -26,6 +27,7 @@ from dask_em.kernel import Holdout, Metric, Survey, compile_ahead
 from dask_em.mixture import TINY, MixtureParameters
 from dask_em.reduction import Reducer
 from dask_em.rows import Frame, Rows
+from dask_em.statistics import Sample
 
 __all__ = ["Begun", "begin", "spanning"]
 
@@ -39,6 +41,7 @@ class Begun:
     states: tuple[State, ...]
     weight: float  # total weight of the rows that are fitted
     holdout: Holdout | None = None
+    sample: Sample | None = None  # that finds the next parameters between two passes, where that pays
 
 
 def begin(order: Order, reducer: Reducer, stopping: Stopping) -> Begun:
@@ -65,7 +68,9 @@ def begin(order: Order, reducer: Reducer, stopping: Stopping) -> Begun:
     if warm:
         rivals = Rivals(order.criterion, survey.weight) if order.drop else None
         states = warmed(groups, survey, larger, size, rivals, move=not common["frozen"])
-    return Begun(tuple(states), survey.weight, holdout)
+        states = [with_foresight(state, survey, larger) for state in states]
+    foresees = any(state.foresight for state in states)
+    return Begun(tuple(states), survey.weight, holdout, larger if foresees else None)
 
 
 @dataclass(frozen=True)

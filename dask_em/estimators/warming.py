@@ -19,7 +19,7 @@ from dask_em.rows import Rows
 from dask_em.statistics import Sample
 from dask_em.storage import Weighted, open_source
 
-__all__ = ["pays", "warmed"]
+__all__ = ["over", "pays", "warmed"]
 
 WORTH = 2  # times the sample's rows: with fewer, the passes over all rows cost as little
 THOROUGH = Stopping(1e-7, max_passes=300)  # over the sample: a flat ridge has to be walked to its end here
@@ -59,7 +59,7 @@ def warmed(
     sample, states = survey.sample, [state for group in groups for state in group]
     if not pays(survey.rows, len(sample.values)):
         return states
-    with _over(sample, size) as reducer:
+    with over(sample, size) as reducer:
         restarts = iter(_fitted(states, reducer, THOROUGH))
         fitted = [[next(restarts) for _ in group] for group in groups]
         for each in fitted:
@@ -88,14 +88,14 @@ def _refined(states: Sequence[State], survey: Survey, larger: Sample, size: Mode
     going = [state for state in states if not state.outcome]
     asked = going[0].stopping.tolerance / 100  # the best always goes on, and all of them stop alike
     brief = dataclasses.replace(BRIEF, tolerance=max(THOROUGH.tolerance, min(asked, BRIEF.tolerance)))
-    with _over(larger, size) as reducer:
+    with over(larger, size) as reducer:
         ends = iter(_fitted(going, reducer, brief))
     told = f"{len(going)} fit(s) went on over a sample of {len(larger.values):,} rows"
     logger.info(told, extra={"event": "sample fitted", "starts": len(going), "rows": len(larger.values)})
     return [state if state.outcome else _onward(state, next(ends), survey, larger) for state in states]
 
 
-def _over(sample: Sample, size: ModelSize) -> AbstractContextManager[Reducer]:
+def over(sample: Sample, size: ModelSize) -> AbstractContextManager[Reducer]:
     """Return what adds up over the rows of a sample, in the order of the data."""
     order = np.argsort(sample.index)
     source = Weighted(open_source(sample.values[order]), sample.weight[order])
