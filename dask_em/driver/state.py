@@ -55,7 +55,7 @@ class State:
 
     model: Mixture[Any] = static()
     frame: Frame
-    params: MixtureParameters  # what the next pass evaluates
+    params: MixtureParameters  # what the next pass evaluates, unless a sample foresees better ones
     stopping: Stopping = static()
     history: tuple[Entry, ...] = ()
     outcome: Outcome | None = None
@@ -189,10 +189,10 @@ def _judged(state: State, stats: MixtureStatistics, verdict: Verdict) -> State:
     told = fates.news(state.standing, standing)
     last = entry.number >= state.stopping.max_passes
     chosen = [] if reseeding is None or last else reseeding.candidates(standing)
-    params, method, kept = state.params, state.method, state.kept
+    params, method, kept, foresight = state.params, state.method, state.kept, state.foresight
     if reseeding is not None and chosen:
         params, reseeding = reseeding.move(state.model, state.frame, best.step, chosen, standing)
-        method, kept = method.afresh(), None
+        method, kept, foresight = method.afresh(), None, foresight and Foresight(foresight.damping)
         standing = tuple("" if i in chosen else fate for i, fate in enumerate(standing))
         told += tuple(f"component {i} was moved to where the data is worst explained" for i in chosen)
     judged = dataclasses.replace(
@@ -203,6 +203,7 @@ def _judged(state: State, stats: MixtureStatistics, verdict: Verdict) -> State:
         reseeding=reseeding,
         method=method,
         kept=kept,
+        foresight=foresight,
     )
     return dataclasses.replace(judged, outcome=ended(judged))
 

@@ -42,15 +42,18 @@ Gather = Callable[[MixtureParameters], MixtureStatistics]
 def foreseen(state: State, reducer: Reducer, each: float) -> State:
     """Return a fit between two passes with what the rows of ``reducer``, a sample, foresee as what it evaluates next.
 
-    A row of the sample stands for ``each`` of all. Where it has been wrong too often the fit goes on by itself.
+    A row of the sample stands for ``each`` of all. Where it has been wrong too often, the fit goes on by itself.
     """
     if state.foresight is None or not state.running or not state.history:
         return state
     foresight = state.foresight.judged(state.history[-1].kept)
+    if foresight.futile:
+        return dataclasses.replace(state, foresight=None)
     judged, kept, geometry = dataclasses.replace(state, foresight=foresight), state.kept, state.model.geometry()
     if kept is None or kept.statistics is None or geometry is None or any(state.standing):
         return judged
-    if state.stopping.is_met_by(state.history[-1].left):  # the next pass is to confirm it
+    left = state.history[-1].left
+    if state.stopping.is_met_by(left) or left <= kept.noise:  # the next pass is to confirm it, or tells no difference
         return judged
     if values_equal(state.params, kept.step):  # EM's own is wanted, which cannot fall
         return judged
@@ -62,14 +65,17 @@ def foreseen(state: State, reducer: Reducer, each: float) -> State:
         return found
 
     place, whiten = geometry.coordinates(kept.params), geometry.whitening(kept.params)
-    while not foresight.futile:
+    while True:
         top = _top(judged, foresight.damping, stats, gather, geometry)
-        if top is not None and np.linalg.norm(whiten(geometry.coordinates(top) - place)) <= FAR:
-            step, foresight = foresight.step(place, geometry.coordinates(top) - place, whiten)
-            params = geometry.parameters(place + step, top)
+        step = None if top is None else geometry.coordinates(top) - place
+        if top is not None and step is not None and np.linalg.norm(whiten(step)) <= FAR:
+            corrected, foresight = foresight.step(place, step, whiten)
+            near = np.linalg.norm(whiten(corrected)) <= FAR
+            params = geometry.parameters(place + corrected, top) if near else None
             return dataclasses.replace(judged, params=top if params is None else params, foresight=foresight)
         foresight = foresight.doubted()
-    return dataclasses.replace(state, foresight=None)
+        if foresight.futile:
+            return dataclasses.replace(judged, foresight=state.foresight.blind())
 
 
 def _top(

@@ -84,7 +84,8 @@ def fitting(
 
         def save() -> None:
             if kept and now:
-                begun_now = dataclasses.replace(now, weight=begun.weight, holdout=begun.holdout, sample=begun.sample)
+                sample = begun.sample if any(state.foresight for state in states) else None
+                begun_now = dataclasses.replace(now, weight=begun.weight, holdout=begun.holdout, sample=sample)
                 kept.checkpoints.save(dataclasses.replace(begun_now, states=tuple(states)))
 
         if not earlier:
@@ -92,7 +93,7 @@ def fitting(
         if not any(state.running for state in states):
             yield None, reached()
         remaining = rivals.remaining if order.drop and settings["accelerate"] else list
-        with foreseeing(begun.sample, size, begun.weight) as foreseen:
+        with foreseeing(states, begun.sample, size, begun.weight) as foreseen:
             advanced = passes(states, reducer, begun.holdout, remaining, foreseen)
             for parts in _within(budget, states, advanced):
                 save()

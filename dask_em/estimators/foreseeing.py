@@ -8,32 +8,40 @@ from contextlib import contextmanager
 
 from dask_em.driver import Foresight, State, foreseen
 from dask_em.estimators.warming import over
-from dask_em.kernel import Survey
 from dask_em.plan import ModelSize
 from dask_em.statistics import Sample
 
 __all__ = ["foreseeing", "with_foresight"]
 
-PAYS = 5  # times the sample's rows: with fewer, passes over all rows cost less than those over the sample
+MANY, PAYS = 500_000, 5  # rows, and times the sample's: with fewer, passes over all rows cost less than over the sample
 KNOWS = 50  # rows of the sample for each parameter: with fewer, its flat directions are not those of all rows
 
 
-def with_foresight(state: State, survey: Survey, sample: Sample) -> State:
-    """Return a state that the sample helps on, if it is large enough for that, and small beside all rows."""
-    rows = len(sample.values)
-    few = survey.rows < PAYS * rows or rows < KNOWS * state.model.degrees_of_freedom(state.params)
-    return state if few or not state.running else dataclasses.replace(state, foresight=Foresight())
+def with_foresight(states: Sequence[State], rows: int, sample: Sample) -> list[State]:
+    """Return the states, those ready for it that a sample of so many rows helps on.
+
+    Weights count: few heavy rows are few.
+    """
+    if rows < max(MANY, PAYS * len(sample.values)):
+        return list(states)
+    known = sample.weight.sum() ** 2 / (sample.weight**2).sum()  # effective rows, Kish (1965), section 11.7
+    return [
+        dataclasses.replace(state, foresight=Foresight())
+        if state.running and known >= KNOWS * state.model.degrees_of_freedom(state.params)
+        else state
+        for state in states
+    ]
 
 
 @contextmanager
 def foreseeing(
-    sample: Sample | None, size: ModelSize, weight: float
+    states: Sequence[State], sample: Sample | None, size: ModelSize, weight: float
 ) -> Iterator[Callable[[Sequence[State]], list[State]]]:
-    """Give what puts the parameters that the sample foresees into states before a pass; without one, nothing does.
+    """Give what puts the parameters that the sample foresees into states before a pass.
 
     ``weight`` is the total weight of the rows that are fitted.
     """
-    if sample is None:
+    if sample is None or not any(state.foresight for state in states):
         yield list
         return
     each = weight / float(sample.weight.sum())

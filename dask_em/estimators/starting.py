@@ -41,7 +41,7 @@ class Begun:
     states: tuple[State, ...]
     weight: float  # total weight of the rows that are fitted
     holdout: Holdout | None = None
-    sample: Sample | None = None  # that finds the next parameters between two passes, where that pays
+    sample: Sample | None = None  # that foresees the next parameters of the states that have a foresight
 
 
 def begin(order: Order, reducer: Reducer, stopping: Stopping) -> Begun:
@@ -68,9 +68,8 @@ def begin(order: Order, reducer: Reducer, stopping: Stopping) -> Begun:
     if warm:
         rivals = Rivals(order.criterion, survey.weight) if order.drop else None
         states = warmed(groups, survey, larger, size, rivals, move=not common["frozen"])
-        states = [with_foresight(state, survey, larger) for state in states]
-    foresees = any(state.foresight for state in states)
-    return Begun(tuple(states), survey.weight, holdout, larger if foresees else None)
+        states = with_foresight(states, survey.rows, larger)
+    return Begun(tuple(states), survey.weight, holdout, larger)
 
 
 @dataclass(frozen=True)

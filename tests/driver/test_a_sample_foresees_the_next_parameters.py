@@ -105,20 +105,21 @@ def test_and_a_sample_of_other_rows_does_no_harm(other: str) -> None:
 @pytest.mark.parametrize("name", list(FAMILIES))
 def test_and_fixed_points_are_those_of_em(name: str) -> None:
     x = counts(N) if name == "poisson" else clouds(N)
-    state, all_rows, sample = begun(FAMILIES[name], x, 1e-13), over(x), over(x[:SAMPLE])
+    state, all_rows, sample = begun(FAMILIES[name], x, 1e-10), over(x), over(x[:SAMPLE])
     (*_, last) = climbed(state, all_rows)
     assert last.kept
-    endless = Stopping(0.0, max_passes=1000)
-    going = dataclasses.replace(last, outcome=None, stopping=endless, foresight=Foresight(), params=state.params)
+    hopeful = (*last.history[:-1], dataclasses.replace(last.history[-1], left=1.0))  # or nothing is tried there
+    going = dataclasses.replace(last, outcome=None, history=hopeful, foresight=Foresight(), params=state.params)
     found = foreseen(going, sample, N / SAMPLE)
     assert found.foresight
     assert found.foresight.tried
-    assert state.model.change(found.params, last.kept.params) < 1e-4
     elsewhere = sample.total(partial(summarize, (state.model.prepare(last.kept.params, state.frame),), 1024)).members[0]
-    assert state.model.change(state.model.maximize(elsewhere, last.kept.params), last.kept.params) > 1e-3
+    of_sample = state.model.change(state.model.maximize(elsewhere, last.kept.params), last.kept.params)
+    assert state.model.change(found.params, last.kept.params) < 0.1 * of_sample
 
 
-def test_and_a_fit_that_it_helps_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+def test_and_a_fit_that_it_helps_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foreseeing, "MANY", 100_000)
     x = clouds(120_000)
     settings: dict[str, Any] = {"tol": 1e-9, "random_state": 0}
 
@@ -150,14 +151,23 @@ def test_but_not_where_the_next_pass_only_confirms_the_end() -> None:
     assert not confirmed.foresight.tried
 
 
-@pytest.mark.parametrize(("rows", "components"), [(90_000, 2), (120_000, 20)])
-def test_but_not_where_it_knows_too_little_of_all_rows(rows: int, components: int) -> None:
+def helped(rows: int, components: int = 2, weight: Array | None = None) -> bool:
+    """Say whether the sample foresees anything in a fit of so many rows."""
     model = GaussianMixture(components, random_state=0, max_iter=1, tol=1e-2, init_params="random_from_data")
-    for iteration in model.iterate(clouds(rows)):
-        assert iteration.state.foresight is None
+    return any(part.state.foresight is not None for part in model.iterate(clouds(rows), sample_weight=weight))
+
+
+def test_but_not_where_it_knows_too_little_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not helped(120_000)  # whose passes take no time
+    monkeypatch.setattr(foreseeing, "MANY", 0)
+    assert helped(120_000)
+    assert not helped(90_000)
+    assert not helped(120_000, components=20)
+    assert not helped(120_000, weight=np.exp(3 * np.random.default_rng(0).standard_normal(120_000)))
 
 
 def test_and_weights_and_rows_that_are_held_out_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foreseeing, "MANY", 100_000)
     x, weight = clouds(150_000), np.random.default_rng(2).uniform(0, 3, 150_000)
     settings: dict[str, Any] = {"tol": 1e-9, "random_state": 0, "holdout": 0.2}
     with_it = select(x, [K], sample_weight=weight, **settings).best_estimator_

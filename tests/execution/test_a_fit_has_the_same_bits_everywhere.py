@@ -19,6 +19,7 @@ from distributed import Client
 
 from dask_em import GaussianMixture
 from dask_em._record import digest
+from dask_em.estimators import foreseeing
 from dask_em.estimators.reading import HERE, planned
 from dask_em.execution import DaskReducer, Threads, single_threaded_blas
 from dask_em.execution.cluster import ClusterSettings, connect
@@ -47,7 +48,8 @@ def test_statistics_of_every_family(case: Case, client: Client) -> None:
 
 
 @pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
-def test_a_whole_fit(covariance_type: str, client: Client, tmp_path: Path) -> None:
+def test_a_whole_fit(covariance_type: str, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foreseeing, "MANY", 100_000)
     random = np.random.default_rng(0)
     rows = random.standard_normal((120_000, 6)) + 2 * random.integers(3, size=(120_000, 1))
     path = tmp_path / "rows.zarr"

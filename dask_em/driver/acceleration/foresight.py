@@ -17,6 +17,7 @@ TRUSTED, DOUBTED, FUTILE = 0.01, 0.03, 0.2  # damping at first, after the first 
 HARDER = 4  # times the damping, after each further doubt
 MEMORY = 3  # differences between steps
 SHORTER, LONG = 0.5, 2  # of the step before; how many longer ones in a row show that the sample knows too little
+MISSED = 3
 INDEPENDENT = 1e-6  # of the largest singular value: what is less is no direction of its own
 
 
@@ -29,11 +30,12 @@ class Foresight:
     steps: tuple[Array, ...] = ()
     tried: bool = False  # whether what was foreseen is being evaluated
     long: int = 0  # steps in a row that are hardly shorter than the one before
+    missed: int = 0  # how often nothing was foreseen
 
     @property
     def futile(self) -> bool:
-        """Whether it has been wrong too often."""
-        return self.damping > FUTILE or self.long >= LONG
+        """Whether it has been wrong, or has seen nothing, too often."""
+        return self.damping > FUTILE or self.long >= LONG or self.missed >= MISSED
 
     def judged(self, kept: bool) -> Foresight:
         """Return what is remembered after a pass, in which what was tried was ``kept`` or fell short."""
@@ -41,7 +43,11 @@ class Foresight:
 
     def doubted(self) -> Foresight:
         """Return what is left of it where the sample has been wrong: less trust, and nothing remembered."""
-        return Foresight(max(DOUBTED, HARDER * self.damping))
+        return Foresight(max(DOUBTED, HARDER * self.damping), missed=self.missed)
+
+    def blind(self) -> Foresight:
+        """Return what is left of it where nothing was foreseen: another place may be better."""
+        return Foresight(missed=self.missed + 1)
 
     def step(self, place: Array, step: Array, whiten: Callable[[Array], Array]) -> tuple[Array, Foresight]:
         """Return where to go from a place whose foreseen step is given, and what is remembered of it.

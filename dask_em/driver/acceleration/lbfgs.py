@@ -36,7 +36,7 @@ class LBFGS(Method):
     steps: tuple[Array, ...] = ()
     changes: tuple[Array, ...] = ()
     cap: float = 0.0  # on a step's length; 0: not known yet
-    length: float = 0.0  # of the step that is being evaluated
+    length: float = 0.0  # of the step that was proposed last
     rejections: int = 0  # of steps from the kept point
 
     def judge(self, model: Mixture[Any], kept: Point | None, point: Point) -> Verdict:
