@@ -141,7 +141,8 @@ class Checkpoints:
                 header, value = read_record(self.folder, name)
                 if header.get("kind") == KIND and header.get("digest") == digest(value):
                     return value  # type: ignore[no-any-return]  # of its kind
-                reason = f"{self.folder.file(name)} holds something else than was written"
+                what = "something else than was written, or what another version of dask_em wrote"
+                reason = f"{self.folder.file(name)} holds {what}"
             except DataError as error:
                 reason = str(error)
             self._damaged.append(name)

@@ -88,7 +88,8 @@ class GaussianMixture(Iterating, Updating, Answering, DensityMixin, BaseEstimato
         What to do where workers' arithmetic differs (versions, kind of CPU), so that the last bits may.
     accelerate : bool, default True
         Take quasi-Newton steps made of EM's own (EM-preconditioned L-BFGS): a fraction of EM's passes, to the same
-        fixed points. False takes scikit-learn's steps.
+        fixed points; of 500,000 rows or more, those that a sample foresees (Jordan, Lee and Yang 2019) where it is
+        large enough. False takes scikit-learn's steps.
     max_minutes : float, optional
         End after the first pass beyond so many minutes, with the best parameters so far; a checkpoint can be resumed.
     labels_init : array-like (n,), optional
