@@ -73,6 +73,10 @@ class Stopping:
             )
         return None
 
+    def of_sample(self, finest: float, coarsest: float, max_passes: int) -> Stopping:
+        """Return where a fit of a sample ends: a hundredth of the tolerance, from finest to coarsest, nats per row."""
+        return Stopping(max(finest, min(self.tolerance / 100, coarsest)), max_passes=max_passes)
+
     def is_met_by(self, left: float) -> bool:
         """Say whether so little is left to gain, as estimated in nats per row, that the fit ends if it stays so."""
         return self.stop_on != "parameters" and left < LITTLE * self.tolerance

@@ -22,7 +22,6 @@ import numpy as np
 
 from dask_em._record import values_equal
 from dask_em.driver.state import State, advance
-from dask_em.driver.stopping import Stopping
 from dask_em.kernel import summarize
 from dask_em.mixture import MixtureGeometry, MixtureParameters, MixtureStatistics
 from dask_em.reduction import Reducer
@@ -32,7 +31,6 @@ __all__ = ["foreseen"]
 PASSES = 40  # over the sample, at most
 FAR = 0.5  # in the metric of one row: a sample that sees a maximum so far away sees none
 FINEST, COARSEST = 1e-9, 1e-6  # nats per row, to be gained on the sample, where that ends
-PART = 1e-2  # of the fit's own tolerance, between these
 
 logger = logging.getLogger("dask_em")
 
@@ -64,11 +62,10 @@ def foreseen(state: State, reducer: Reducer, each: float) -> State:
         found: MixtureStatistics = each * reducer.total(kernel).members[0]
         return found
 
-    place, whiten = geometry.coordinates(kept.params), geometry.whitening(kept.params)
+    here, place, whiten = gather(kept.params), geometry.coordinates(kept.params), geometry.whitening(kept.params)
     while True:
-        top = _top(judged, foresight.damping, stats, gather, geometry)
-        step = None if top is None else geometry.coordinates(top) - place
-        if top is not None and step is not None and np.linalg.norm(whiten(step)) <= FAR:
+        top = _top(judged, foresight.damping, stats, here, gather, geometry)
+        if top is not None and np.linalg.norm(whiten(step := geometry.coordinates(top) - place)) <= FAR:
             corrected, foresight = foresight.step(place, step, whiten)
             near = np.linalg.norm(whiten(corrected)) <= FAR
             params = geometry.parameters(place + corrected, top) if near else None
@@ -79,21 +76,25 @@ def foreseen(state: State, reducer: Reducer, each: float) -> State:
 
 
 def _top(
-    state: State, damping: float, stats: MixtureStatistics, gather: Gather, geometry: MixtureGeometry
+    state: State,
+    damping: float,
+    stats: MixtureStatistics,
+    here: MixtureStatistics,
+    gather: Gather,
+    geometry: MixtureGeometry,
 ) -> MixtureParameters | None:
-    """Return where the surrogate is highest, climbed from the kept parameters, whose statistics of all rows are given.
+    """Return where the surrogate is highest, climbed from where all rows say ``stats``, the sample ``here``.
 
     None: it is highest nowhere, or where a component has collapsed.
     """
     assert state.kept is not None  # or there were no statistics
     model, start, share = state.model, state.kept.params, 1 / (1 + damping)
-    here = share * gather(start)
+    here = share * here
     lasting = model.translate(stats, start) + -1.0 * model.translate(here, start)
-    tolerance = min(max(PART * state.stopping.tolerance, FINEST), COARSEST)
     climbing = dataclasses.replace(
         state,
         params=start,
-        stopping=Stopping(tolerance, max_passes=PASSES),
+        stopping=state.stopping.of_sample(FINEST, COARSEST, PASSES),
         history=(),
         reseeding=None,
         method=state.method.carried(),

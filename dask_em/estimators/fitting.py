@@ -85,15 +85,15 @@ def fitting(
         def save() -> None:
             if kept and now:
                 sample = begun.sample if any(state.foresight for state in states) else None
-                begun_now = dataclasses.replace(now, weight=begun.weight, holdout=begun.holdout, sample=sample)
-                kept.checkpoints.save(dataclasses.replace(begun_now, states=tuple(states)))
+                begun_now = dataclasses.replace(now, weight=begun.weight, holdout=begun.holdout)
+                kept.checkpoints.save(dataclasses.replace(begun_now, states=tuple(states), sample=sample))
 
         if not earlier:
             save()
         if not any(state.running for state in states):
             yield None, reached()
         remaining = rivals.remaining if order.drop and settings["accelerate"] else list
-        with foreseeing(states, begun.sample, size, begun.weight) as foreseen:
+        with foreseeing(begun.sample, size, begun.weight) as foreseen:
             advanced = passes(states, reducer, begun.holdout, remaining, foreseen)
             for parts in _within(budget, states, advanced):
                 save()

@@ -35,13 +35,13 @@ def with_foresight(states: Sequence[State], rows: int, sample: Sample) -> list[S
 
 @contextmanager
 def foreseeing(
-    states: Sequence[State], sample: Sample | None, size: ModelSize, weight: float
+    sample: Sample | None, size: ModelSize, weight: float
 ) -> Iterator[Callable[[Sequence[State]], list[State]]]:
-    """Give what puts the parameters that the sample foresees into states before a pass.
+    """Give what puts the parameters that the sample foresees into states before a pass; without one, nothing does.
 
     ``weight`` is the total weight of the rows that are fitted.
     """
-    if sample is None or not any(state.foresight for state in states):
+    if sample is None:
         yield list
         return
     each = weight / float(sample.weight.sum())

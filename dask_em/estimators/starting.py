@@ -69,7 +69,8 @@ def begin(order: Order, reducer: Reducer, stopping: Stopping) -> Begun:
         rivals = Rivals(order.criterion, survey.weight) if order.drop else None
         states = warmed(groups, survey, larger, size, rivals, move=not common["frozen"])
         states = with_foresight(states, survey.rows, larger)
-    return Begun(tuple(states), survey.weight, holdout, larger)
+    sample = larger if any(state.foresight for state in states) else None
+    return Begun(tuple(states), survey.weight, holdout, sample)
 
 
 @dataclass(frozen=True)

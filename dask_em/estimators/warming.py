@@ -86,8 +86,8 @@ def _refined(states: Sequence[State], survey: Survey, larger: Sample, size: Mode
     Those that were dropped stay as they are.
     """
     going = [state for state in states if not state.outcome]
-    asked = going[0].stopping.tolerance / 100  # the best always goes on, and all of them stop alike
-    brief = dataclasses.replace(BRIEF, tolerance=max(THOROUGH.tolerance, min(asked, BRIEF.tolerance)))
+    asked = going[0].stopping  # the best always goes on, and all of them stop alike
+    brief = asked.of_sample(THOROUGH.tolerance, BRIEF.tolerance, BRIEF.max_passes)
     with over(larger, size) as reducer:
         ends = iter(_fitted(going, reducer, brief))
     told = f"{len(going)} fit(s) went on over a sample of {len(larger.values):,} rows"

@@ -180,7 +180,7 @@ def hangs_for_good(mark: Path, rows: Rows) -> Any:
 
 
 def hangs_for_good_and_late(folder: Path, rows: Rows) -> Any:
-    """Hang for good in the first block, and in the last of those that another worker begins with for a while."""
+    """Hang for good in the first block, and for a while in the first that another worker has."""
     late = folder / "late"
     if rows.index[0] > 0 and not late.exists():
         late.touch()

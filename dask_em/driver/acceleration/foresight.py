@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -12,12 +13,12 @@ from dask_em._record import record
 
 __all__ = ["Foresight"]
 
-Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+Array = np.ndarray[Any, Any]
 TRUSTED, DOUBTED, FUTILE = 0.01, 0.03, 0.2  # damping at first, after the first doubt, and where others are better
 HARDER = 4  # times the damping, after each further doubt
 MEMORY = 3  # differences between steps
 SHORTER, LONG = 0.5, 2  # of the step before; how many longer ones in a row show that the sample knows too little
-MISSED = 3
+MISSED = 3  # places where nothing is foreseen, before it is given up
 INDEPENDENT = 1e-6  # of the largest singular value: what is less is no direction of its own
 
 
@@ -58,11 +59,12 @@ class Foresight:
         places, steps = (*self.places, place)[-MEMORY - 1 :], (*self.steps, step)[-MEMORY - 1 :]
         if len(places) == 1:
             return step, replace(self, places=places, steps=steps, tried=True)
-        shorter = np.linalg.norm(whiten(step)) <= SHORTER * np.linalg.norm(whiten(steps[-2]))
+        whitened = whiten(step)
+        shorter = np.linalg.norm(whitened) <= SHORTER * np.linalg.norm(whiten(steps[-2]))
         remembered = replace(self, places=places, steps=steps, tried=True, long=0 if shorter else self.long + 1)
         moved = [after - before for before, after in pairwise(places)]
         changed = [after - before for before, after in pairwise(steps)]
         basis = np.stack([whiten(change) for change in changed], axis=1)
-        shares = np.linalg.lstsq(basis, whiten(step), rcond=INDEPENDENT)[0]
+        shares = np.linalg.lstsq(basis, whitened, rcond=INDEPENDENT)[0]
         corrected = step - sum(share * (m + c) for share, m, c in zip(shares, moved, changed, strict=True))
         return corrected, remembered
