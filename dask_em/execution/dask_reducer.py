@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections import deque
-from collections.abc import Callable, Generator, Hashable
+from collections import defaultdict, deque
+from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -186,9 +186,11 @@ class DaskReducer:
     def _by_tree(self, this: _Pass, kernel: Callable[[Rows], Any], sink: Sink | None) -> Any:
         watch = Watch(self._client, self._run, self._patience)
         with noticing_loss():
-            graph, reads, root_key = self._graph(this, kernel, sink)
+            arguments = list(self._resident.arguments(this.attempt, sink is None))
+            graph, reads, root_key = self._graph(this, arguments, kernel, sink)
+            order = self._order(this, arguments)
             with large_graphs():
-                root, *read = self._client.get(graph, [root_key, *reads.values()], sync=False)
+                root, *read = self._client.get(graph, [root_key, *reads.values()], sync=False, priority=order)
         for batch, rows in zip(reads, read, strict=True):
             self._resident.took(batch, rows)
         try:
@@ -199,12 +201,21 @@ class DaskReducer:
         self._client.loop.add_callback(self._client.loop.call_later, MEANWHILE, root.release)
         return told
 
+    def _order(self, this: _Pass, arguments: Sequence[Argument]) -> Callable[[Hashable], int] | int:
+        """Return priorities of tasks: of what any worker can do, the largest comes first, so that ends are short.
+
+        All of it precedes what only one can do, which that one has been given at once; the others wait for their turn.
+        """
+        blocks, shared = self.layout.blocks, [each for each in arguments if each.anywhere]
+        shared.sort(key=lambda each: -blocks[each.batch.start].rows)
+        order = defaultdict(int, {this.block(each): len(shared) - turn for turn, each in enumerate(shared)})
+        return order.__getitem__ if shared else 0  # called on the scheduler, which need not know of us
+
     def _graph(
-        self, this: _Pass, kernel: Callable[[Rows], Any], sink: Sink | None
+        self, this: _Pass, arguments: Sequence[Argument], kernel: Callable[[Rows], Any], sink: Sink | None
     ) -> tuple[Graph, dict[range, Hashable], Hashable]:
         """Return the tasks of a pass, the keys of those that read what stays, by batch, and the key of the sum."""
         graph = Graph(this.name)
-        arguments = list(self._resident.arguments(this.attempt, sink is None))
         packed = small_parcel(kernel)
         if packed is not None or fewer_than_cliff(len(arguments), self._client):
             kernel_argument: Any = packed or parcel(kernel)

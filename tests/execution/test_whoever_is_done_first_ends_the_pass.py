@@ -18,7 +18,7 @@ from dask_em.execution.collections import collection_source
 from dask_em.execution.copies import copies
 from dask_em.reduction import Serial, staying
 from dask_em.rows import Rows
-from dask_em.storage.blocks import Layout
+from dask_em.storage.blocks import Block, Layout, Piece
 from tests.execution.cases import Folder, Memory, Seeded, Workers, doubled, layout_of, sums, values_of
 from tests.reading import Logged, loads, workers_here
 
@@ -113,3 +113,29 @@ def test_copies_are_given_back_where_the_memory_shrinks(tmp_path: Path, monkeypa
             assert {read[f"part {index}"] for index in range(BLOCKS - len(SHARED))} == {1}
             assert {read[f"part {index}"] for index in SHARED} == {times}
     assert here(reducer._run) == []
+
+
+def noted(path: Path, rows: Rows) -> Workers:
+    """Tell in which order blocks were begun."""
+    with path.open("a") as log:
+        log.write(f"{rows.index[0]}\n")
+    time.sleep(0.02)
+    return Workers({})
+
+
+def test_of_the_shared_blocks_the_largest_come_first(tmp_path: Path) -> None:
+    """So that whoever has nothing left to do waits least."""
+    sizes = [(70, 30, 50, 10)[index % 4] for index in range(BLOCKS)]
+    source = collection_source(da.from_array(values_of(0, sum(sizes)), chunks=(tuple(sizes), -1)))
+    blocks = tuple(
+        Block(index, sum(sizes[:index]), (Piece(atom, 0, sizes[index]),)) for index, atom in enumerate(source.atoms())
+    )
+    rows_of = {block.first: block.rows for block in blocks if block.index in SHARED}
+    with workers_here() as client, DaskReducer(Layout(source, blocks, 128), client, keep=ALL) as reducer:
+        reducer.total(sums)
+        reducer.total(partial(noted, tmp_path / "begun"))
+    begun = [int(line) for line in (tmp_path / "begun").read_text().split()]
+    order = [rows_of[first] for first in begun if first in rows_of]
+    thirds = {size: [turn for turn, rows in enumerate(order) if rows == size][2] for size in (70, 10)}
+    assert thirds[70] <= 5  # two at most, whichever, are given out before the scheduler has seen all
+    assert thirds[10] >= 10
