@@ -105,8 +105,7 @@ class PartlyFixed(Weights):
         free = self._free(weights)
         if not free[component] or free.sum() == 1:
             return weights
-        moved = Free().relocated(_shares(weights[free]), int(free[:component].sum()))
-        return self._shared(weights, moved)
+        return self._shared(weights, Free().relocated(_shares(weights[free]), int(free[:component].sum())))
 
     def degrees_of_freedom(self, weights: Array) -> int:
         return max(int(self._free(weights).sum()) - 1, 0)
@@ -169,7 +168,6 @@ class PreparedMixture:
         """Return log p(x) (n,), the responsibilities (k, n), and what collects statistics from weighted ones.
 
         The arrays are of the rows' namespace, and the workspace's: copy what must outlive the next tile.
-
         r_k(x) = π_k p_k(x) / Σ_j π_j p_j(x), computed in log space.
         """
         log_joint, collect = self.components.expect(self.prepared, rows)
@@ -210,9 +208,8 @@ class Mixture(Generic[F]):
 
     def prepare(self, params: MixtureParameters, frame: Frame) -> PreparedMixture:
         """Return what a tile needs, once a pass."""
-        return PreparedMixture(
-            self.components, np.log(params.weights), self.components.prepare(params.components, frame)
-        )
+        prepared = self.components.prepare(params.components, frame)
+        return PreparedMixture(self.components, np.log(params.weights), prepared)
 
     def maximize(self, stats: MixtureStatistics, params: MixtureParameters) -> MixtureParameters:
         """Return the parameters that maximise Q: the M-step."""
@@ -245,13 +242,11 @@ class Mixture(Generic[F]):
 
     def q(self, stats: MixtureStatistics, params: MixtureParameters) -> float:
         """Return Q(params, θt) per row, the statistics being those of θt; NaN where the family cannot tell."""
-        geometry = self.components.geometry()
+        geometry = self.geometry()
         if geometry is None:
             return float("nan")
-        of_weights = float(stats.counts @ np.log(params.weights))
-        of_components = geometry.expected_log_density(stats.components, params.components)
-        prior = self.components.log_prior(params.components)
-        return (of_weights + of_components + prior) / stats.weight
+        fit = geometry.expected_log_density(stats, params)
+        return (fit + self.components.log_prior(params.components)) / stats.weight
 
     def change(self, params: MixtureParameters, previous: MixtureParameters) -> float:
         """Return the largest relative change: of a weight against 1, of a component in its family's units."""
@@ -288,6 +283,11 @@ class MixtureGeometry:
         components = self.components.parameters(coordinates[k:], like.components)
         sound = components is not None and bool(np.isfinite(weights).all())
         return MixtureParameters(weights, components) if sound else None
+
+    def expected_log_density(self, stats: MixtureStatistics, params: MixtureParameters) -> float:
+        """Return <S, A(params)> = Σ_k N_k log π_k + Σ_k E_k[log p_k], nats: Q without the prior."""
+        of_components = self.components.expected_log_density(stats.components, params.components)
+        return float(stats.counts @ np.log(params.weights)) + of_components
 
     def whitening(self, params: MixtureParameters) -> Callable[[Array], Array]:
         """Return the linear map of small changes to vectors whose squared length is that of EM's metric."""

@@ -103,8 +103,7 @@ def _top(
     while climbing.running:
         params = climbing.params
         mine, moved = model.translate(here, params), model.translate(lasting, params)
-        height = here.log_likelihood + float(moved.counts @ np.log(params.weights))
-        height += geometry.components.expected_log_density(moved.components, params.components)
+        height = here.log_likelihood + geometry.expected_log_density(moved, params)
         found = dataclasses.replace(mine + moved, rows=stats.rows, weight=stats.weight, log_likelihood=height)
         if not (np.isfinite(height) and (found.counts > 0).all()):
             return None
