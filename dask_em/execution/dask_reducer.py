@@ -205,11 +205,14 @@ class DaskReducer:
         """Return priorities of tasks: of what any worker can do, the largest comes first, so that ends are short.
 
         All of it precedes what only one can do, which that one has been given at once; the others wait for their turn.
+        Rows that are yet to be read lie nowhere: a pass that reads some has Dask's own order.
         """
         blocks, shared = self.layout.blocks, [each for each in arguments if each.anywhere]
+        if not shared or any(each.read is not None for each in arguments):
+            return 0
         shared.sort(key=lambda each: -blocks[each.batch.start].rows)
         order = defaultdict(int, {this.block(each): len(shared) - turn for turn, each in enumerate(shared)})
-        return order.__getitem__ if shared else 0  # called on the scheduler, which need not know of us
+        return order.__getitem__  # called on the scheduler: it is sent there by pickle
 
     def _graph(
         self, this: _Pass, arguments: Sequence[Argument], kernel: Callable[[Rows], Any], sink: Sink | None
