@@ -6,8 +6,9 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, Any
 
 import numpy as np
 
@@ -59,13 +60,24 @@ def write_record(folder: Folder, name: str, header: dict[str, Any], value: Any) 
         raise InternalError(f"a header may not hold {sorted(OURS)}, and no array of a record may be named {HEADER!r}")
     told = json.dumps({"format": FORMAT, "version": VERSION, **header, "tree": tree}, sort_keys=True)
     try:
-        with folder.writing(name) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        with folder.writing(name) as file, _archive(file) as archive:
             for member, array in {HEADER: np.array(told), **arrays}.items():
                 _write(archive, member, array)
     except OSError as error:
         raise DataError(
             f"cannot write {folder.file(name)}: {error.strerror or error}; check folder and space"
         ) from error
+
+
+@contextmanager
+def _archive(file: IO[bytes]) -> Iterator[zipfile.ZipFile]:
+    archive = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
+    try:
+        yield archive
+    except BaseException:
+        archive.fp = None  # nobody reads half an archive, and to close it within a member would hide Ctrl-C
+        raise
+    archive.close()
 
 
 def _write(archive: zipfile.ZipFile, name: str, array: Array) -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import gc
 import json
 import os
+import signal
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +53,26 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(archive.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(DataError, match="cannot write .*m: No space left on device; check folder and space"):
         save_record(tmp_path / "m", {"n": 2}, VALUE)
+    assert load_record(tmp_path / "m")[0] == {"n": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_ctrl_c_within_a_member_is_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_record(tmp_path / "m", {"n": 1}, VALUE)
+    begin = zipfile.ZipFile.open
+
+    def begun(archive: zipfile.ZipFile, name: zipfile.ZipInfo, *rest: Any, **more: Any) -> Any:
+        handle = begin(archive, name, *rest, **more)
+        if name.filename == "4/centre.npy":
+            signal.raise_signal(signal.SIGINT)
+        return handle
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "open", begun)
+        with pytest.raises(KeyboardInterrupt):
+            save_record(tmp_path / "m", {"n": 2}, VALUE)
+    gc.collect()  # what is left of the archive may not speak
     assert load_record(tmp_path / "m")[0] == {"n": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
