@@ -4,10 +4,11 @@ import os
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import dask.array as da
 import pytest
-from distributed import Client
+from distributed import Client, SchedulerPlugin
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -115,27 +116,29 @@ def test_copies_are_given_back_where_the_memory_shrinks(tmp_path: Path, monkeypa
     assert here(reducer._run) == []
 
 
-def noted(path: Path, rows: Rows) -> Workers:
-    """Tell in which order blocks were begun."""
-    with path.open("a") as log:
-        log.write(f"{rows.index[0]}\n")
-    time.sleep(0.02)
-    return Workers({})
+class GivenOut(SchedulerPlugin):
+    """The shared blocks, in the order in which the scheduler gives them to workers."""
+
+    def __init__(self) -> None:
+        self.blocks: list[int] = []
+
+    def transition(self, key: Any, start: str, finish: str, *_: Any, **__: Any) -> None:
+        if finish == "processing" and key[0].endswith("-common"):
+            self.blocks.append(key[1])
 
 
-def test_of_the_shared_blocks_the_largest_come_first(tmp_path: Path) -> None:
+def test_of_the_shared_blocks_the_largest_come_first() -> None:
     """So that whoever has nothing left to do waits least."""
     sizes = [(70, 30, 50, 10)[index % 4] for index in range(BLOCKS)]
     source = collection_source(da.from_array(values_of(0, sum(sizes)), chunks=(tuple(sizes), -1)))
     blocks = tuple(
         Block(index, sum(sizes[:index]), (Piece(atom, 0, sizes[index]),)) for index, atom in enumerate(source.atoms())
     )
-    rows_of = {block.first: block.rows for block in blocks if block.index in SHARED}
+    given = GivenOut()
     with workers_here() as client, DaskReducer(Layout(source, blocks, 128), client, keep=ALL) as reducer:
         reducer.total(sums)
-        reducer.total(partial(noted, tmp_path / "begun"))
-    begun = [int(line) for line in (tmp_path / "begun").read_text().split()]
-    order = [rows_of[first] for first in begun if first in rows_of]
-    thirds = {size: [turn for turn, rows in enumerate(order) if rows == size][2] for size in (70, 10)}
-    assert thirds[70] <= 5  # two at most, whichever, are given out before the scheduler has seen all
-    assert thirds[10] >= 10
+        client.cluster.scheduler.add_plugin(given)
+        reducer.total(sums)
+    order = [sizes[index] for index in given.blocks][4:]  # two to each worker before the scheduler has seen all
+    assert order == sorted(order, reverse=True)
+    assert sorted(given.blocks) == sorted(SHARED)
