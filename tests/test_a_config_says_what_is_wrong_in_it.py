@@ -26,6 +26,8 @@ def good(tmp_path: Path) -> Path:
         ("model.tolerance=1", "unknown key model.tolerance. Did you mean 'fit.tolerance'?"),
         ("output.zzzz=1", "unknown key output.zzzz. Known: output.directory, output.storage_options, output.log"),
         ("fitt.seed=1", "unknown key fitt. Did you mean 'fit'?"),
+        ("fit.max_iter=5", "unknown key fit.max_iter. Did you mean 'fit.max_passes'?"),
+        ("model.reg_covar=0", "unknown key model.reg_covar. Did you mean 'model.regularization'?"),
         ("model.components=0", "model.components is 0; it must be at least 1"),
         ("model.components=1.5", "model.components is 1.5; it must be a whole number"),
         ("model.components=true", "model.components is true; it must be a whole number"),

@@ -71,6 +71,14 @@ def test_as_a_table_that_tells_what_became_of_components(tmp_path):
         assert [line["fate"] for line in csv.DictReader(file)] == ["component 3 emptied; component 1 recovered", ""]
 
 
+def test_as_a_table_whose_last_line_of_a_fit_says_how_it_ended(tmp_path):
+    table = HistoryTable(tmp_path / "history.csv")
+    table.update({FIRST: entries(1), SECOND: entries(1)}, {SECOND: "Dropped after 1 pass."})
+    table.update({FIRST: entries(2), SECOND: entries(1)}, {FIRST: "Converged.", SECOND: "Dropped after 1 pass."})
+    with (tmp_path / "history.csv").open(newline="") as file:
+        assert [line["outcome"] for line in csv.DictReader(file)] == ["", "Dropped after 1 pass.", "Converged."]
+
+
 def test_as_a_table_in_order_of_passes_that_begins_with_earlier_ones(tmp_path):
     path = tmp_path / "history.csv"
     path.write_text("what a fit that was killed has left")
@@ -119,6 +127,16 @@ def test_as_words_that_say_which_model_and_why():
     assert selection(unknown=True).text().count("not known") == 4
 
 
+def test_with_what_speaks_against_the_choice():
+    told = selection().text().splitlines()
+    assert "would choose" not in told[-1]
+    assert "No model with more" not in selection().text()
+    largest = dataclasses.replace(selection("icl"), best=1).text().splitlines()
+    others = ("AIC", "BIC", "ICL", "held-out log-likelihood")
+    assert largest[-2] == f"{'; '.join(f'{each} would choose 2 components, full' for each in others)}."
+    assert largest[-1] == "No model with more components was tried: there may be a better one."
+
+
 @pytest.mark.parametrize("unknown", [False, True])
 @pytest.mark.parametrize("select_by", ["bic", "holdout"])
 def test_as_a_picture_of_the_models(tmp_path, select_by, unknown):
@@ -134,7 +152,7 @@ def test_as_a_summary_in_words():
     assert summary.text().splitlines() == [
         "A mixture of 2 components (gaussian, full covariance) of 1,000,000 rows of 2 columns (a, b).",
         "It converged.",
-        "Log-likelihood: -1.250000 nats per row; BIC 2,500,012.5 (lower is better).",
+        "Log-likelihood, one EM step before the model: -1.250000 nats per row; BIC 2,500,012.5 (lower is better).",
         "It took 30 passes over the data in 75 s, and 95 s in all.",
         "Shares of the rows: 75.0 %, 25.0 %.",
     ]

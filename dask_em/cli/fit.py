@@ -78,7 +78,9 @@ def _fit(settings: Config, config: str, again: list[str], resume: bool) -> None:
         text = summary_of(model, None if resume else time.perf_counter() - began).text()
         text = f"{selection.text()}\n\n{text}" if selection else text
         logger.info("done\n%s", text)
-    typer.echo(f"\n{text}\n\n{_where(run, selection is not None)}\n\nnext: {_next(settings, config, run)}")
+    more = _more(model.outcome_.kind, settings.fit.max_passes)
+    following = _next(settings, config, run) if more is None else shlex.join([*again, *more, "--resume"])
+    typer.echo(f"\n{text}\n\n{_where(run, selection is not None)}\n\nnext: {following}")
 
 
 def _fitted(
@@ -87,12 +89,13 @@ def _fitted(
     estimator, members = estimator_of(settings), Members()
     found = checkpoints.newest() if resume else None
     histories = {members.of(i, state): list(state.history) for i, state in enumerate(found.states)} if found else {}
+    ends = {members.of(i, state): _end(state) for i, state in enumerate(found.states)} if found else {}
     before, table = sum(map(len, histories.values())), HistoryTable(run.history)
     with (
         client_of(settings.cluster) as client,
         performance_of(client, run.performance if settings.output.performance_report else None),
         Progress(settings, Console(stderr=True)) as progress,
-        telling("compiling"),
+        telling("compiling", "sample fitted"),
     ):
         _tell_workers(client, progress, logger)
         asked = 0  # once a pass, which all members share: the scheduler answers it
@@ -105,13 +108,14 @@ def _fitted(
                 member = members.of(iteration.member, iteration.state)
                 entries = histories.setdefault(member, [])
                 entries.append(iteration.entry)
-                table.update(histories)
+                ends[member] = _end(iteration.state)
+                table.update(histories, ends)
                 told = {"event": "pass", "pass": iteration.entry.number, **dataclasses.asdict(member)}
                 logger.info(progress.show(member, entries, iteration.state), extra=told)
                 run.desk.refresh()
     if found and sum(map(len, histories.values())) == before:
         say(f"the fit in {run.folder} has ended before, and no pass was left to make")
-    table.update(histories)
+    table.update(histories, ends)
     model = estimator.best_estimator_ if isinstance(estimator, GaussianMixtureSearch) else estimator
     selection = selection_of(estimator) if isinstance(estimator, GaussianMixtureSearch) else None
     if selection:
@@ -136,6 +140,10 @@ class Members:
             earlier = sum(member.model == state.name for member in self._known.values())
             self._known[number] = Member(state.name, earlier + 1)
         return self._known[number]
+
+
+def _end(state: State) -> str:
+    return state.outcome.sentence if state.outcome else ""
 
 
 def _tell_workers(client: Any, progress: Progress, logger: Logger) -> None:
@@ -191,6 +199,11 @@ def _where(run: RunDirectory, chosen: bool) -> str:
             (run.config, "the config as it was used"),
         )
     )
+
+
+def _more(kind: str, max_passes: int) -> list[str] | None:
+    """Return what a fit that came to a limit has to be given to go on; None where it came to an end of its own."""
+    return {"max_passes": ["--set", f"fit.max_passes={2 * max_passes}"], "max_minutes": []}.get(kind)
 
 
 def _next(settings: Config, config: str, run: RunDirectory) -> str:

@@ -7,7 +7,7 @@ import logging
 import signal
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
@@ -90,19 +90,19 @@ def say(text: str) -> None:
 
 
 class _Aloud(logging.Handler):
-    def __init__(self, event: str) -> None:
+    def __init__(self, events: Collection[str]) -> None:
         super().__init__()
-        self._event = event
+        self._events = events
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "event", None) == self._event:
+        if getattr(record, "event", None) in self._events:
             say(record.getMessage())
 
 
 @contextmanager
-def telling(event: str) -> Iterator[None]:
-    """Tell people what is logged of an event, too."""
-    logger, aloud = logging.getLogger("dask_em"), _Aloud(event)
+def telling(*events: str) -> Iterator[None]:
+    """Tell people what is logged of events, too."""
+    logger, aloud = logging.getLogger("dask_em"), _Aloud(events)
     logger.addHandler(aloud)
     try:
         yield

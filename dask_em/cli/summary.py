@@ -21,7 +21,7 @@ def summary_of(model: GaussianMixture, whole: float | None = None) -> Summary:
         columns=model.n_features_in_,
         names=None if names is None else names.tolist(),
         rows=model.n_samples_seen_ or (last.rows if last else None) or None,
-        log_likelihood=last.log_likelihood if last else None,
+        log_likelihood=model.lower_bound_ if last else None,
         bic=model.bic_ if last and model.bic_ == model.bic_ else None,
         passes=len(model.history_) if last else None,
         seconds=sum(entry.seconds for entry in model.history_) or None,

@@ -23,6 +23,16 @@ _COMING_VALUES = {
 _PARTS: dict[str, type[BaseModel]] = {**SECTIONS, "cluster.security": Security}
 _FORMS = {"cluster.class": "module:Class, such as coiled:Cluster", "cluster.walltime": "HH:MM:SS, such as 04:00:00"}
 _SIZES = {"cluster.memory_limit", "cluster.resident"}
+_OF_SCIKIT_LEARN = {
+    "covariance_type": "model.covariance",
+    "init_params": "fit.start",
+    "max_iter": "fit.max_passes",
+    "n_components": "model.components",
+    "n_init": "fit.restarts",
+    "random_state": "fit.seed",
+    "reg_covar": "model.regularization",
+    "tol": "fit.tolerance",
+}
 _ALLOWED = {
     "bool_type": "true or false",
     "dict_type": "a section of keys",
@@ -86,6 +96,8 @@ def _is_coming(path: str, value: object) -> bool:
 
 def _nearest(path: str) -> str:
     section, _, key = path.rpartition(".")
+    if key in _OF_SCIKIT_LEARN:
+        return did_you_mean(_OF_SCIKIT_LEARN[key], [_OF_SCIKIT_LEARN[key]])
     if not section:
         return did_you_mean(key, Config.model_fields)
     every = keys()

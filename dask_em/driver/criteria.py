@@ -32,13 +32,20 @@ class Known:
             held_out=self.held_out + nats,
         )
 
+    def beside(self, foretold: Known, reached: Known) -> Known:
+        """Return what is foretold as far behind what another model reached as behind what was foretold of that one."""
+        return dataclasses.replace(
+            self,
+            log_likelihood=reached.log_likelihood + self.log_likelihood - foretold.log_likelihood,
+            held_out=reached.held_out + self.held_out - foretold.held_out,
+        )
+
 
 class Criterion(ABC):
     """A way to compare models."""
 
     name: ClassVar[str]
     title: ClassVar[str]  # as people write it
-    digits: ClassVar[int] = 1  # after the point, for people
     falls: ClassVar[bool] = False  # with each gain of log-likelihood: what was reached is then a bound
 
     @abstractmethod
@@ -47,7 +54,7 @@ class Criterion(ABC):
 
     def told(self, value: float) -> str:
         """Return a value as people read it."""
-        return f"{value:,.{self.digits}f}"
+        return f"{value:,.1f}"
 
 
 @record
@@ -87,10 +94,13 @@ class ICL(Criterion):
 class HeldOut(Criterion):
     """Minus the log-likelihood of rows that no model is fitted to, nats per row."""
 
-    name, title, digits = "holdout", "held-out log-likelihood (negated)", 6
+    name, title = "holdout", "held-out log-likelihood"
 
     def value(self, known: Known) -> float:
         return -known.held_out
+
+    def told(self, value: float) -> str:
+        return f"{-value:.6f}"
 
 
 CRITERIA: dict[str, Criterion] = {criterion.name: criterion for criterion in (BIC(), AIC(), ICL(), HeldOut())}

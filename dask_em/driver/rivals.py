@@ -16,7 +16,7 @@ __all__ = ["Rivals", "known"]
 PASSES = 3  # that a model is given at least, where nothing else is said
 DOUBT = 10  # times what a method sees left to gain: on a ridge it sees too little
 NEAR = 1e-4  # nats per row within which nobody is dropped
-ON_THE_WAY = "its {title} cannot be expected below {hoped}, and that of {best} is {reached}."
+ON_THE_WAY = "its {title} can be expected to come to {hoped} at best, and that of {best} is {reached}."
 
 
 def known(state: State, rows: float) -> Known | None:
@@ -70,7 +70,8 @@ class Rivals:
         if not most > reached:
             return state
         title, told = self.criterion.title, self.criterion.told
-        sentence = words.format(title=title, hoped=told(most), best=best.name, reached=told(reached))
+        other = "another restart" if best.name == state.name else best.name
+        sentence = words.format(title=title, hoped=told(most), best=other, reached=told(reached))
         return dataclasses.replace(state, outcome=Outcome("dropped", sentence))
 
 

@@ -36,7 +36,7 @@ class Candidate:
     icl: float
     held_out: float  # log-likelihood of the rows that are held out, nats per row
     passes: int
-    foretold: bool  # whether these are the sample's word: it was dropped before it saw all rows
+    foretold: bool  # as far behind the best as the sample has it: it was dropped before it saw all rows
     outcome: Outcome
 
     def value(self, select_by: str) -> float:
@@ -170,7 +170,9 @@ class GaussianMixtureSearch(Iterating, Answering, MetaEstimatorMixin, DensityMix
 
 
 def _candidate(model: GaussianMixture, state: State, reached: Reached) -> Candidate:
-    found = known(state, reached.rivals.rows)
+    found, best = known(state, reached.rivals.rows), reached.best
+    if found and not state.history and best.foretold and (there := known(best, reached.rivals.rows)):
+        found = found.beside(best.foretold, there)
     values = {name: math.nan if found is None else each.value(found) for name, each in CRITERIA.items()}
     return Candidate(
         name=state.name,

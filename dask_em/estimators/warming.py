@@ -27,8 +27,7 @@ BRIEF = Stopping(1e-5, max_passes=150)  # over the larger one, unless a hundredt
 SECOND, SAME, NEAR = 2, 1e-4, 1e-2  # starts that go on at most; nats per row below the best that make another, good one
 DOUBT = 6.0  # standard errors of the difference between two models on the sample: so far they may have it wrong
 ON_THE_SAMPLE = (
-    "Dropped on the sample: its {title} over all rows is foretold as {hoped} at the least, and that of "
-    "{best} as {reached}."
+    "Dropped on the sample: its {title} is foretold to come to {hoped} at best, and that of {best} to {reached}."
 )
 TILE = 1024
 

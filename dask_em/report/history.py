@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from dask_em.driver import Entry
 
@@ -18,6 +20,7 @@ COLUMNS = {  # heading: field of an entry
     "objective_nats_per_row": "objective",
     "kept": "kept",
     "gain_nats_per_row": "gain",
+    "left_nats_per_row": "left",
     "q_nats_per_row": "q",
     "largest_relative_change": "change",
     "smallest_component_rows": "smallest",
@@ -28,6 +31,7 @@ COLUMNS = {  # heading: field of an entry
     "fate": "fate",
     "events": "events",
 }
+NONE: Mapping[Any, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -56,20 +60,21 @@ class HistoryTable:
         self._path = path
         self._written: Counter[Member] | None = None  # lines of each; None: the file is not ours yet
 
-    def update(self, histories: Mapping[Member, Sequence[Entry]]) -> None:
-        """Append what is new, at once on disk for whoever looks.
+    def update(self, histories: Mapping[Member, Sequence[Entry]], ends: Mapping[Member, str] = NONE) -> None:
+        """Append what is new, at once on disk for whoever looks; a fit's last line says how it ended.
 
         The first time the table is written anew: what an earlier fit left there may lack the pass that it died in.
         """
         with self._path.open("w" if self._written is None else "a", newline="", encoding="utf-8") as file:
             lines = csv.writer(file)
             if self._written is None:
-                lines.writerow(["model", "restart", *COLUMNS])
+                lines.writerow(["model", "restart", *COLUMNS, "outcome"])
                 self._written = Counter()
             done = self._written
             news = [(e.number, member, e) for member, all_of in histories.items() for e in all_of[done[member] :]]
             for _, member, entry in sorted(news, key=lambda line: line[0]):
                 values = (getattr(entry, field) for field in COLUMNS.values())
                 told = ("; ".join(value) if isinstance(value, tuple) else value for value in values)
-                lines.writerow([member.model, member.restart, *told])
+                outcome = ends.get(member, "") if entry is histories[member][-1] else ""
+                lines.writerow([member.model, member.restart, *told, outcome])
                 done[member] += 1

@@ -50,7 +50,7 @@ def log_likelihood_picture(
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(x=0.02)
-    told = textwrap.wrap(sentence, 105)
+    told = textwrap.wrap(sentence, 95)
     upper.set_title("Log-likelihood by pass", loc="left", fontsize=14, color=INK, pad=10 + 13 * len(told))
     upper.text(0, 1.015, "\n".join(told), transform=upper.transAxes, va="bottom", fontsize=9.5, color=PALE)
     figure.savefig(path, dpi=120, format="png")

@@ -20,6 +20,7 @@ __all__ = ["Contender", "Selection"]
 
 COLOURS = {"full": "#0b5fa5", "tied": "#c2571a", "diag": "#2e8540", "spherical": "#8a4fa8"}
 TITLES = {"aic": "AIC", "bic": "BIC", "icl": "ICL", "holdout": "held-out log-likelihood (nats per row)"}
+SHORT = {"holdout": "held-out log-likelihood"}
 EVEN = {"holdout": 1e-3}  # differences up to which the picture's scale is linear; beyond it is logarithmic
 EVEN_OF_CRITERIA = 10.0
 
@@ -68,7 +69,20 @@ class Selection:
             mark, told = ("*" if i == self.best else " "), self._told(i)
             how = "foretold from the sample, dropped" if each.foretold else f"{each.passes} passes, {self._end(each)}"
             lines.append(f" {mark} {each.name:<{width}}  {told:>18}  {how}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._doubts()])
+
+    def _doubts(self) -> list[str]:
+        """Say where the choice is at the edge of what was tried, and what other criteria would choose."""
+        best, others = self.contenders[self.best], []
+        for name, title in TITLES.items():
+            known = [each for each in self.contenders if not math.isnan(_badness(each, name))]
+            first = min(known, key=lambda each: _badness(each, name), default=best)
+            others += [f"{SHORT.get(name, title)} would choose {first.name}"] * (first is not best)
+        told = [f"{'; '.join(others)}."] if others else []
+        sizes = {each.n_components for each in self.contenders}
+        if len(sizes) > 1 and best.n_components == max(sizes):
+            told.append("No model with more components was tried: there may be a better one.")
+        return told
 
     def picture(self, path: Path) -> None:
         """Draw how far each model is from the chosen one by its number of components, as a PNG.
@@ -97,7 +111,7 @@ class Selection:
         axes.legend(frameon=False, title="covariance")
         hollow = any(each.foretold and self._is_known(i) for i, each in enumerate(self.contenders))
         sentence = f"Chosen: {best.name} (ringed)." + (" Hollow: foretold from the sample, and dropped." * hollow)
-        told = textwrap.wrap(sentence, 105)
+        told = textwrap.wrap(sentence, 95)
         axes.set_title("Which model", loc="left", fontsize=14, color=INK, pad=10 + 13 * len(told))
         axes.text(0, 1.015, "\n".join(told), transform=axes.transAxes, va="bottom", fontsize=9.5, color=PALE)
         figure.savefig(path, dpi=120, format="png")
@@ -112,25 +126,25 @@ class Selection:
             inside = "white" if self.contenders[i].foretold else COLOURS[kind]
             axes.plot([at], [value], "o", color=COLOURS[kind], markerfacecolor=inside, markersize=6, zorder=3)
 
-    def _value(self, i: int) -> float:
-        contender = self.contenders[i]
-        return contender.held_out if self.select_by == "holdout" else float(getattr(contender, self.select_by))
-
     def _behind(self, i: int) -> float:
         return self._badness(i) - self._badness(self.best)
 
     def _is_known(self, i: int) -> bool:
-        return not math.isnan(self._value(i))
+        return math.isfinite(self._badness(i))
 
     def _badness(self, i: int) -> float:
-        value = -self._value(i) if self.select_by == "holdout" else self._value(i)
-        return value if self._is_known(i) else math.inf
+        value = _badness(self.contenders[i], self.select_by)
+        return math.inf if math.isnan(value) else value
 
     def _told(self, i: int) -> str:
         if not self._is_known(i):
             return "not known"
-        return f"{self._value(i):.6f}" if self.select_by == "holdout" else f"{self._value(i):,.1f}"
+        return f"{-self._badness(i):.6f}" if self.select_by == "holdout" else f"{self._badness(i):,.1f}"
 
     @staticmethod
     def _end(contender: Contender) -> str:
         return contender.outcome.split(" ", 1)[0].rstrip(".,").lower()
+
+
+def _badness(contender: Contender, criterion: str) -> float:
+    return -contender.held_out if criterion == "holdout" else float(getattr(contender, criterion))

@@ -20,7 +20,7 @@ class Summary:
     columns: int
     names: Sequence[str] | None = None
     rows: int | None = None
-    log_likelihood: float | None = None  # nats per row
+    log_likelihood: float | None = None  # nats per row, one EM step before the model
     bic: float | None = None
     passes: int | None = None
     seconds: float | None = None  # of the passes
@@ -35,7 +35,7 @@ class Summary:
             lines.append(self.outcome)
         if self.log_likelihood is not None:
             bic = "" if self.bic is None else f"; BIC {self.bic:,.1f} (lower is better)"
-            lines.append(f"Log-likelihood: {self.log_likelihood:.6f} nats per row{bic}.")
+            lines.append(f"Log-likelihood, one EM step before the model: {self.log_likelihood:.6f} nats per row{bic}.")
         if self.passes is not None:
             taken = "" if self.seconds is None else f" in {duration(self.seconds)}"
             whole = "" if self.whole is None else f", and {duration(self.whole)} in all"

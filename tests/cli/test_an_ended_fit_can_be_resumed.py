@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,6 +112,26 @@ def test_where_it_had_ended_it_goes_on_when_more_is_asked_for(call: Any, more: s
     assert more.rpartition("=")[2] in Path("runs/two/config.yaml").read_text().replace("0.0001", "1e-4")
     assert call([*again, "--set", "output.directory=runs/whole"]).exit_code == 0
     assert told(Path("runs/two")) == told(Path("runs/whole"))
+
+
+def test_by_the_line_that_it_ends_with_where_a_limit_ended_it(call: Any) -> None:
+    done = call([*LONGER, "--set", "fit.max_passes=4"])
+    _, _, following = done.stdout.rpartition("next: ")
+    words = shlex.split(following)[1:]
+    assert words[-3:] == ["--set", "fit.max_passes=8", "--resume"]
+    assert call(words).exit_code == 0
+    assert load("runs/two/model.npz").n_iter_ > 4
+
+
+def test_and_what_shows_a_model_says_so_where_none_was_reached(call: Any) -> None:
+    with interrupted(3):
+        assert call(LONGER).exit_code == 130
+    done = call(["show", "runs/two"])
+    assert done.exit_code == 2
+    first, line = done.stderr.splitlines()
+    assert first == "error: runs/two holds no model yet: its fit has not come to an end. To go on with it:"
+    assert call(shlex.split(line)[1:]).exit_code == 0
+    assert call(["show", "runs/two"]).exit_code == 0
 
 
 @pytest.mark.parametrize("resume", [[], ["--resume"]])

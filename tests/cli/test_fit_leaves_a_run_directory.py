@@ -34,6 +34,8 @@ def test_whose_history_is_a_table_of_the_passes(run):
         entry.log_likelihood for entry in model.history_
     ]
     assert {line["restart"] for line in lines} == {"1"}
+    assert [line["outcome"] for line in lines[:-1]] == [""] * (len(lines) - 1)
+    assert lines[-1]["outcome"] == model.outcome_.sentence
 
 
 def test_whose_config_fits_the_same_model_from_anywhere(run, call, folder, monkeypatch):

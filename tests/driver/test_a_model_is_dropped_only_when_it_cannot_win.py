@@ -89,7 +89,11 @@ def test_not_for_one_that_is_as_good() -> None:
 def test_not_a_restart_of_the_same_model_unless_it_was_fitted_to_the_sample() -> None:
     restart = state([-2.0, -2.0, -2.0], left=0.0, name="the good one")
     assert ended(restart) is None
-    assert ended(dataclasses.replace(restart, foretold=KNOWN)) is not None
+    dropped = dataclasses.replace(restart, foretold=KNOWN)
+    assert ended(dropped) is not None
+    outcome = RIVALS.remaining([GOOD, dropped])[1].outcome
+    assert outcome is not None
+    assert "and that of another restart is" in outcome.sentence
 
 
 def test_not_for_one_with_a_collapsed_component() -> None:
@@ -104,6 +108,13 @@ def test_not_by_one_whose_criterion_may_still_rise() -> None:
     assert rivals.remaining([GOOD, other])[1].running
     sure = dataclasses.replace(GOOD, outcome=Outcome("converged", "Converged."))
     assert rivals.remaining([sure, other])[1].dropped
+
+
+def test_with_what_is_foretold_beside_what_another_reached() -> None:
+    foretold, better = (dataclasses.replace(KNOWN, log_likelihood=at, held_out=at - 1) for at in (-5.0, -4.0))
+    reached = dataclasses.replace(KNOWN, log_likelihood=-4.5, held_out=-5.25)
+    told = foretold.beside(better, reached)
+    assert (told.log_likelihood, told.held_out) == (-5.5, -6.25)
 
 
 def test_with_the_samples_word_until_there_are_passes() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import closing
@@ -105,11 +106,24 @@ def test_where_hopeless_models_are_dropped_with_the_reason(chosen: GaussianMixtu
     told = {each.name: each for each in chosen.results_}
     assert told["2 components, full"].foretold
     assert told["2 components, full"].passes == 0
-    assert "Dropped on the sample: its BIC over all rows is foretold as" in told["2 components, full"].outcome.sentence
-    assert "that of 4 components, spherical as" in told["2 components, full"].outcome.sentence
+    assert "Dropped on the sample: its BIC is foretold to come to" in told["2 components, full"].outcome.sentence
+    assert "at best, and that of 4 components, spherical to" in told["2 components, full"].outcome.sentence
     for dropped, fitted in zip(chosen.results_, whole.results_, strict=True):
         assert dropped.bic == pytest.approx(fitted.bic, rel=1e-2), "what is foretold is near"
     assert sum(each.passes for each in chosen.results_) < sum(each.passes for each in whole.results_)
+
+
+def test_as_far_behind_the_best_as_the_sample_has_it_whatever_rows_are_held_out() -> None:
+    more = {"select_by": "holdout", "holdout": 0.1} | SETTINGS
+    dropping, whole = (select(MANY, [2, 4], "full", drop=drop, **more) for drop in (True, False))
+    two, four = dropping.results_
+    assert two.foretold
+    assert dropping.best_index_ == 1
+    behind, really = four.held_out - two.held_out, whole.results_[1].held_out - whole.results_[0].held_out
+    assert behind == pytest.approx(really, abs=5e-2)
+    figures = re.findall(r"-\d+\.\d+", two.outcome.sentence)
+    assert len(figures) == 2, "log-likelihoods, with their own sign"
+    assert float(figures[0]) < float(figures[1])
 
 
 def test_also_on_the_way(chosen: GaussianMixtureSearch) -> None:
@@ -117,7 +131,7 @@ def test_also_on_the_way(chosen: GaussianMixtureSearch) -> None:
     (one, four) = search.results_
     assert one.outcome.kind == "dropped"
     assert one.passes < four.passes
-    assert one.outcome.sentence.startswith(f"Dropped after {one.passes} passes: its BIC cannot be expected below")
+    assert one.outcome.sentence.startswith(f"Dropped after {one.passes} passes: its BIC can be expected to come to ")
     assert search.estimators_[0] is not None
 
 
