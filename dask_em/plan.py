@@ -39,6 +39,7 @@ ATOMS_READ, ATOMS_KEPT, MAPPED = 4, 13, 32 * MEBIBYTE
 KEPT_LEAST = 24 * MEBIBYTE  # of that, however small the units; measured, 1 MiB each: 18 MiB
 REFINING_PAYS = 5  # times the rows of the larger sample: with fewer, passes over all rows cost as little
 SAMPLES = 5  # where the last two of pass 0 are joined and put in order; measured, 64 columns: 4.2
+OFTEN, TOLD_FROM = 1.5, 64 * MEBIBYTE  # decoded so many times, so much a pass: people are told
 LISTED = 6  # blocks, before people are shown the last one
 
 
@@ -166,13 +167,16 @@ class Plan:
     def sentences(self) -> list[str]:
         """Tell a person what one pass does."""
         layout, size, schema = self.layout, self.size, self.layout.source.schema
-        atoms, blocks = len({p.atom.place for block in layout.blocks for p in block.pieces}), len(layout.blocks)
+        units = {piece.atom.place: piece.atom.nbytes for block in layout.blocks for piece in block.pieces}
+        blocks, times = len(layout.blocks), self.bytes_per_pass / max(1, sum(units.values()))
+        smaller = f" Each unit is decoded {times:.1f} times: store the rows in smaller ones (row groups, chunks)."
         rows = f"{_count(layout.rows, 'row')} of {_count(schema.features, 'column')} ({schema.dtype})"
         cut = f"{_count(blocks, 'block')} of about {_count(round(layout.rows / blocks), 'row')}"
         tiles = f"in tiles of {layout.tile_rows:,} rows ({size.form} form, {size.products:,} features a row)"
         return [
-            f"Data: {layout.source.name}: {rows} in {_count(atoms, 'storage unit')}.",
-            f"Reading: one pass reads {_size(self.bytes_per_pass)} in {cut}.",
+            f"Data: {layout.source.name}: {rows} in {_count(len(units), 'storage unit')}.",
+            f"Reading: one pass reads {_size(self.bytes_per_pass)} in {cut}."
+            + smaller * (times > OFTEN and self.bytes_per_pass > TOLD_FROM),
             f"Tasks: at most {self.tasks:,} a pass, {blocks:,} of them read and compute, the others add up.",
             f"Work: {size.flops(layout.rows) / 1e9:,.1f} GFLOP a pass, {tiles}.",
             f"Statistics: {_size(size.statistics_bytes)} of sums from each block.",

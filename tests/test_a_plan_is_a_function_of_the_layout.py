@@ -105,6 +105,9 @@ def test_a_plan_speaks_in_sentences() -> None:
     assert "60,000 rows of 5 columns (float64) in 2 storage units" in text
     assert "product form, 21 features a row" in text
     assert "Statistics: 672 bytes of sums from each block." in text
+    assert "decoded" not in text
+    whole = source((1_000_000,))
+    assert "Each unit is decoded 8.0 times" in " ".join(plan(whole, whole.atoms(), SIZE).sentences())
 
 
 def test_memory_is_of_storage_units_slabs_sums_and_the_sample() -> None:
