@@ -71,11 +71,12 @@ def warmed(
         for ranked, now in zip(ranks, moved, strict=True)
         for pair in (_chosen(ranked) if now is ranked[0][0] else [(now, ranked[0][1]), ranked[0]])
     ]
-    told = f"{len(states)} start(s) were fitted to a sample of {len(sample.values):,} rows; {len(pairs)} go on"
-    logger.info(told, extra={"event": "sample fitted", "starts": len(states), "rows": len(sample.values)})
     chosen = [_onward(begun, end, survey, sample) for end, begun in pairs]
     if rivals is not None and len(groups) > 1:
         chosen = _contenders(chosen, sample, rivals)
+    going = sum(not state.outcome for state in chosen)
+    told = f"{len(states)} start(s) were fitted to a sample of {len(sample.values):,} rows; {going} go on"
+    logger.info(told, extra={"event": "sample fitted", "starts": len(states), "rows": len(sample.values)})
     return _refined(chosen, survey, larger, size) if len(larger.values) > len(sample.values) else chosen
 
 

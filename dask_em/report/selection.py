@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import math
 import textwrap
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,12 +74,13 @@ class Selection:
 
     def _doubts(self) -> list[str]:
         """Say where the choice is at the edge of what was tried, and what other criteria would choose."""
-        best, others = self.contenders[self.best], []
+        best, others = self.contenders[self.best], defaultdict[str, list[str]](list)
         for name, title in TITLES.items():
             known = [each for each in self.contenders if not math.isnan(_badness(each, name))]
             first = min(known, key=lambda each: _badness(each, name), default=best)
-            others += [f"{SHORT.get(name, title)} would choose {first.name}"] * (first is not best)
-        told = [f"{'; '.join(others)}."] if others else []
+            if first is not best:
+                others[first.name].append(SHORT.get(name, title))
+        told = [f"By {' and '.join(criteria)} it would be {name}." for name, criteria in others.items()]
         sizes = {each.n_components for each in self.contenders}
         if len(sizes) > 1 and best.n_components == max(sizes):
             told.append("No model with more components was tried: there may be a better one.")
