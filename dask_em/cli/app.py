@@ -17,7 +17,7 @@ from dask_em.cli.schema import schema
 from dask_em.cli.score import score
 from dask_em.cli.show import show
 
-__all__ = ["app", "main"]
+__all__ = ["app"]
 
 app = typer.Typer(
     name="dask-em",
@@ -48,8 +48,3 @@ def about(
     130 stopped by Ctrl-C,
     143 stopped by SIGTERM.
     """
-
-
-def main() -> None:
-    """Run the command line."""
-    app()

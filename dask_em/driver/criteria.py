@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from dask_em._record import record
 from dask_em.errors import InputError, did_you_mean
 
 __all__ = ["AIC", "BIC", "CRITERIA", "ICL", "Criterion", "HeldOut", "Known", "criterion_named"]
+
+READABLE = 1e15  # as a number with all its digits
 
 
 @record
@@ -54,7 +56,7 @@ class Criterion(ABC):
 
     def told(self, value: float) -> str:
         """Return a value as people read it."""
-        return f"{value:,.1f}"
+        return f"{value:,.1f}" if abs(value) < READABLE else f"{value:.6g}"
 
 
 @record
@@ -106,7 +108,7 @@ class HeldOut(Criterion):
 CRITERIA: dict[str, Criterion] = {criterion.name: criterion for criterion in (BIC(), AIC(), ICL(), HeldOut())}
 
 
-def criterion_named(name: str) -> Criterion:
+def criterion_named(name: Any) -> Criterion:
     """Return a criterion by its name.
 
     Raises
@@ -114,6 +116,6 @@ def criterion_named(name: str) -> Criterion:
     InputError
         There is none of this name.
     """
-    if name not in CRITERIA:
-        raise InputError(f"select_by is {name!r}, which compares nothing here.{did_you_mean(name, CRITERIA)}")
+    if not isinstance(name, str) or name not in CRITERIA:
+        raise InputError(f"select_by is {name!r}, which compares nothing here.{did_you_mean(str(name), CRITERIA)}")
     return CRITERIA[name]

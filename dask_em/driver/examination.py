@@ -58,7 +58,7 @@ def examine(reducer: Reducer, size: int, seed: int, holdout: Holdout | None = No
     DataError
         A value is NaN, infinite or too large to be squared, or a weight is negative or not finite: its place is named.
     InputError
-        All weights are zero.
+        All weights are zero, or no row is left that is not held out.
     """
     layout = reducer.layout
     first = _first_rows(layout)
@@ -71,6 +71,11 @@ def examine(reducer: Reducer, size: int, seed: int, holdout: Holdout | None = No
 
     result = read(layout.rows)
     require_sound(result.fault, layout)
+    if holdout is not None and not result.weight > 0:
+        raise InputError(
+            f"holdout={holdout.share:g} leaves no row of {layout.source.name} that has a weight to be fitted; "
+            "hold out a smaller share"
+        )
     require_room(result, layout)
     _tell_constant(result, layout)
     return read(result.present) if len(result.sample.values) < min(ENOUGH * size, result.present) else result

@@ -100,11 +100,16 @@ def labelled(model: Mixture[Any], rows: Rows, components: int, labels: Array) ->
     return model.start(Rows.of(rows.values[known], rows.weight[known]), _indicator(labels[known], components))
 
 
-def _kmeans(rows: Rows, components: int, random: np.random.RandomState) -> Array:
-    means = KMeans(n_clusters=components, n_init=1, random_state=random)
+def clusters(values: Array, weight: Array, number: int, random: np.random.RandomState | int) -> Array:
+    """Return the cluster of each row (n,), by k-means begun once."""
+    means = KMeans(number, n_init=1, random_state=random)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters: the fit tells of it
-        return _indicator(means.fit(rows.values, sample_weight=rows.weight).labels_, components)
+        return np.asarray(means.fit(values, sample_weight=weight).labels_)
+
+
+def _kmeans(rows: Rows, components: int, random: np.random.RandomState) -> Array:
+    return _indicator(clusters(rows.values, rows.weight, components, random), components)
 
 
 def _plus_plus(rows: Rows, components: int, random: np.random.RandomState) -> Array:

@@ -13,7 +13,8 @@ from dask_em.driver.state import State
 
 __all__ = ["Rivals", "known"]
 
-PASSES = 3  # that a model is given at least, where nothing else is said
+PASSES = 3  # that a model is given at least, where the sample has spoken of it
+ALONE = 20  # where it has not: small data, in which a component may yet find a heap of equal rows
 DOUBT = 10  # times what a method sees left to gain: on a ridge it sees too little
 NEAR = 1e-4  # nats per row within which nobody is dropped
 ON_THE_WAY = "its {title} can be expected to come to {hoped} at best, and that of {best} is {reached}."
@@ -38,6 +39,7 @@ class Rivals:
     criterion: Criterion
     rows: float  # total weight of the rows that they are fitted to
     least: int = PASSES  # passes that a model is given
+    alone: int = ALONE  # passes that one is given of which no sample has spoken
 
     def value(self, state: State) -> float:
         """Return the criterion's value of a fit, as far as it has come; infinite where nothing is known."""
@@ -50,18 +52,25 @@ class Rivals:
         return state.collapsed or state.dropped, self.value(state)
 
     def remaining(self, states: Sequence[State]) -> list[State]:
-        """Return the states after a pass, those that cannot be the best any more with that as their end."""
+        """Return the states after a pass, those that cannot be the best any more with that as their end.
+
+        One that was dropped goes on again where the model that it could not reach has collapsed since.
+        """
         sure = [s for s in states if not s.collapsed and s.history and (self.criterion.falls or not s.running)]
         best = min(sure, key=self.value, default=None)
-        return [state if best is None or state is best else self._judged(state, best) for state in states]
+        return [state if best is None else self._judged(state, best) for state in states]
 
     def _judged(self, state: State, best: State) -> State:
         found = known(state, self.rows)
-        if not state.running or len(state.history) < self.least or found is None:
+        if found is None or len(state.history) < (self.least if state.foretold else self.alone):
+            return state
+        hoped = found.hoping(_left(state) + NEAR)
+        if state.dropped and not self.criterion.value(hoped) > self.value(best):
+            return dataclasses.replace(state, outcome=None)
+        if state is best or not state.running:
             return state
         if state.name == best.name and state.foretold is None:
             return state  # restarts from chance overtake one another late; those from the sample are nearly there
-        hoped = found.hoping(_left(state) + NEAR)
         return self.dropped(state, best, hoped, f"Dropped after {len(state.history)} passes: {ON_THE_WAY}")
 
     def dropped(self, state: State, best: State, hoped: Known, words: str) -> State:

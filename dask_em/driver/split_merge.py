@@ -13,9 +13,9 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from sklearn.cluster import KMeans
 
 from dask_em.driver.criteria import BIC
+from dask_em.driver.initialization import clusters
 from dask_em.driver.loop import passes
 from dask_em.driver.rivals import Rivals
 from dask_em.driver.state import State
@@ -41,7 +41,7 @@ def improved(states: Sequence[State], reducer: Reducer, values: Array, weight: A
 
     ``values`` (n, d) and ``weight`` (n,) are the rows of the reducer, in any order.
     """
-    best, rivals = list(states), Rivals(BIC(), float(weight.sum()), PATIENT)
+    best, rivals = list(states), Rivals(BIC(), float(weight.sum()), PATIENT, PATIENT)
     going = list(range(len(best)))
     for _ in range(ROUNDS):
         found = [(i, params) for i in going for params in moves(*_place(best[i]), values, weight, TRIED)]
@@ -121,7 +121,7 @@ class _Sample:
             return None
         here, weight, before = asked
         points = self._inside[here] / self._scale
-        labels = KMeans(2, n_init=1, random_state=0).fit(points, sample_weight=weight).labels_
+        labels = clusters(points, weight, 2, 0)
         if labels.all() or not labels.any():
             return None
         gain = self._explained(here, weight, np.stack([labels == 0, labels == 1]).astype(float))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from math import isnan
+from math import isinf, isnan
 
 from dask_em._record import record
 from dask_em.driver.outcome import Outcome
@@ -66,10 +66,12 @@ class Stopping:
             remedy = f"The tolerance {self.tolerance:g} is below that: nothing more can be told with a smaller one."
             return Outcome("noise", f"Ended after {seen.passes} passes in the noise: {told}. {remedy}")
         if seen.passes >= self.max_passes:
+            told = f"the {what} was still {watched:.2e} (tolerance {self.tolerance:g})"
+            if isinf(watched):
+                told = f"the {what} is not known of a first pass, or of a step that was too far"
             return Outcome(
                 "max_passes",
-                f"Stopped after {seen.passes} passes, not converged: the {what} was still {watched:.2e} "
-                f"(tolerance {self.tolerance:g}). Allow more passes or a larger tolerance.",
+                f"Stopped after {seen.passes} passes, not converged: {told}. Allow more passes or a larger tolerance.",
             )
         return None
 

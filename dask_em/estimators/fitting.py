@@ -65,6 +65,7 @@ def fitting(
     source = source_of(table(data), sample_weight=sample_weight)
     for start in order.starts:
         start.given(source.schema.features)  # refused before anything is read
+        start.require_columns(source.schema.names)
     size, strict = order.size(source.schema.features), settings["reproducible"] == "strict"
     with (
         kept.owned() if kept else nullcontext() as earlier,
@@ -78,6 +79,7 @@ def fitting(
         else:
             begun = begin(order, reducer, stopping)
         states, rivals = list(begun.states), Rivals(order.criterion, begun.weight)
+        order.require_rows(begun.weight)
 
         def reached() -> Reached:
             return Reached(tuple(states), source.schema.names, rivals, budget)
@@ -96,6 +98,7 @@ def fitting(
         with foreseeing(begun.sample, size, begun.weight) as foreseen:
             advanced = passes(states, reducer, begun.holdout, remaining, foreseen)
             for parts in _within(budget, states, advanced):
+                order.require_held_out(parts[0].entry.held_out, reducer.layout)
                 save()
                 for part in parts:
                     yield part, reached()

@@ -24,7 +24,8 @@ def with_foresight(states: Sequence[State], rows: int, sample: Sample) -> list[S
     """
     if rows < max(MANY, PAYS * len(sample.values)):
         return list(states)
-    known = sample.weight.sum() ** 2 / (sample.weight**2).sum()  # effective rows, Kish (1965), section 11.7
+    weight = sample.weight / sample.weight.max()
+    known = weight.sum() ** 2 / (weight**2).sum()  # effective rows, Kish (1965), section 11.7
     return [
         dataclasses.replace(state, foresight=Foresight())
         if state.running and known >= KNOWS * state.model.degrees_of_freedom(state.params)

@@ -190,7 +190,8 @@ class GaussianMixture(Iterating, Updating, Answering, DensityMixin, BaseEstimato
         X : array, frame, collection, path, URL or Source
             Rows of d columns.
         sample_weight : array-like (n,), an aligned Dask collection, or the name of a column, optional
-            Weight 2 is the row twice, weight 0 the row absent. For Zarr, an array (n,) of the rows' group may be named.
+            Weight 2 is the row twice, weight 0 the row absent (its values must be numbers all the same); AIC, BIC and
+            ICL take the sum for the number of rows. For Zarr, an array (n,) of the rows' group may be named.
 
         Raises
         ------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -71,7 +72,7 @@ class GaussianMixtureSearch(Iterating, Answering, MetaEstimatorMixin, DensityMix
         A line for each model, in the grid's order; ``pandas.DataFrame(search.results_)`` is the table.
     best_index_ : int
     best_estimator_ : GaussianMixture
-        The one with the lowest criterion.
+        The one with the lowest criterion of those that were not dropped, and of which no component collapsed.
     estimators_ : tuple of GaussianMixture or None
         All models; None where one was dropped before it saw all rows.
 
@@ -122,19 +123,25 @@ class GaussianMixtureSearch(Iterating, Answering, MetaEstimatorMixin, DensityMix
             A parameter cannot be used.
         """
         components = whole_numbers("n_components", self.n_components, least=1)
-        kinds = [self.covariance_type] if isinstance(self.covariance_type, str) else list(self.covariance_type)
+        kinds = [self.covariance_type] if isinstance(self.covariance_type, str) else self.covariance_type
+        if not isinstance(kinds, Sequence) or not all(isinstance(kind, str) for kind in kinds):
+            raise InputError(f"covariance_type is {kinds!r}; give names, such as ['full', 'diag']")
         for what, values in (("n_components", components), ("covariance_type", kinds)):
             if not values or len(set(values)) < len(values):
                 raise InputError(f"{what} is {values}; give at least one value, and none twice")
         criterion_named(self.select_by)
         holdout: Any = self.holdout
-        if holdout is not None and not (isinstance(holdout, float) and 0 < holdout < 1):
+        if holdout is not None and not (isinstance(holdout, float | np.floating) and 0 < holdout < 1):
             raise InputError(f"holdout is {holdout!r}; give the share of the rows to hold out, such as 0.1, or None")
         if self.select_by == "holdout" and holdout is None:
             raise InputError("select_by is 'holdout', but no rows are held out; say which share: holdout=0.1")
         template = self._template()
+        if not isinstance(template, GaussianMixture):
+            raise InputError(f"estimator is {template!r}; give a dask_em.GaussianMixture, or None")
         if template.warm_start:
             raise InputError("warm_start=True starts from one last fit, and here are many models; leave it at False")
+        if template.max_iter == 0:
+            raise InputError("max_iter=0 makes no pass, and models are compared by what passes tell; give at least 1")
         return [
             clone(template).set_params(n_components=k, covariance_type=covariance_named(kind).name)
             for kind in kinds
@@ -150,9 +157,10 @@ class GaussianMixtureSearch(Iterating, Answering, MetaEstimatorMixin, DensityMix
         starts = tuple(start for order in orders for start in order.starts)
         names = "n_components", "covariance_type"
         asked = {name: " ".join(str(model.get_params()[name]) for model in grid) for name in names}
-        own = {"select_by": self.select_by, "holdout": self.holdout, "drop": bool(self.drop)}
+        holdout = None if self.holdout is None else float(self.holdout)
+        own = {"select_by": self.select_by, "holdout": holdout, "drop": bool(self.drop)}
         settings = self._template().get_params() | asked | own
-        return Order(starts, settings, criterion_named(self.select_by), bool(self.drop), self.holdout)
+        return Order(starts, settings, criterion_named(self.select_by), bool(self.drop), holdout)
 
     def _take(self, order: Order, reached: Reached) -> None:
         grid = self._grid()
@@ -185,7 +193,7 @@ def _candidate(model: GaussianMixture, state: State, reached: Reached) -> Candid
         icl=values["icl"],
         held_out=math.nan if found is None else found.held_out,
         passes=len(state.history),
-        foretold=not state.history,
+        foretold=state.dropped and not state.history,
         outcome=state.outcome or reached.budget.outcome(),
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 from dask_em.errors import InputError
 from dask_em.families import Covariance
 from dask_em.families.matching import places
+from dask_em.kernel import LARGEST
 from dask_em.mixture import TINY, MixtureParameters
 from dask_em.rows import Frame
 
@@ -95,6 +96,10 @@ def checked_precisions(precisions: Any, covariance: Covariance, components: int,
     covariances, told = np.full(shape, np.nan), ~np.isnan(precisions)
     known = told.reshape(components, -1)[:, 0] if gaps else slice(None)
     covariances[known] = _inverted(precisions[known], covariance)
+    if not (np.abs(covariances[known]) < LARGEST).all():
+        raise InputError(
+            f"The parameter '{covariance.name} precision' is so small that its inverse overflows; rescale it"
+        )
     return covariances
 
 
@@ -102,7 +107,8 @@ def _inverted(precisions: Array, covariance: Covariance) -> Array:
     if covariance.name in ("diag", "spherical"):
         if not (precisions > 0).all():
             raise InputError(f"'{covariance.name} precision' should be positive")
-        return np.asarray(1 / precisions)
+        with np.errstate(over="ignore"):  # the caller refuses what is infinite
+            return np.asarray(1 / precisions)
     transposed = np.swapaxes(precisions, -1, -2)
     if not (np.allclose(precisions, transposed) and (np.linalg.eigvalsh(precisions) > 0).all()):
         raise InputError(f"'{covariance.name} precision' should be symmetric, positive-definite")
@@ -196,4 +202,8 @@ def _shaped(name: str, value: Any, shape: tuple[int, ...], gaps: bool) -> Array:
     if not np.isfinite(rows[~left_out]).all():
         remedy = ", or NaN in all of a component's that are to be found" if gaps else ""
         raise InputError(f"The parameter '{name}' holds NaN or infinity; give finite numbers{remedy}")
+    if (np.abs(rows[~left_out]) > LARGEST).any():
+        raise InputError(
+            f"The parameter '{name}' holds {np.nanmax(np.abs(rows)):.3g}, whose square overflows; rescale it"
+        )
     return np.asarray(array)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +11,18 @@ import numpy as np
 
 from dask_em.driver import BIC, Criterion
 from dask_em.driver.examination import refining_size, sample_size
+from dask_em.errors import InputError
 from dask_em.estimators.fitted import Fitted, model_size
 from dask_em.estimators.freezing import Frozen, checked_frozen
 from dask_em.estimators.given import Given, checked_means, checked_precisions, checked_weights, complete, numbers
 from dask_em.families import Covariance, Gaussian
 from dask_em.mixture import Mixture
 from dask_em.plan import ModelSize
+from dask_em.storage.blocks import Layout
 
 __all__ = ["Order", "Start"]
+
+LEAST_WEIGHT = 2.0  # of all rows: with less, criteria that know their number would reward parameters, or not count them
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,15 @@ class Start:
             size, sample_rows=sample_size(features, parameters), refining_rows=refining_size(features)
         )
 
+    def require_columns(self, names: tuple[str, ...] | None) -> None:
+        """Refuse columns whose names are others than the last fit's, or in another order, on a warm start."""
+        before = None if self.previous is None else self.previous.names
+        if before and names and before != names:
+            raise InputError(
+                f"warm_start=True, but the columns are {', '.join(names)}, and those of the last fit "
+                f"{', '.join(before)}; give the same in the same order, or set warm_start=False to start anew"
+            )
+
     def given(self, features: int) -> Given:
         """Return what the user gave, checked, with NaN for what is to be found of the components beside frozen ones."""
         settings, k, frozen = self.settings, self.settings["n_components"], self.frozen
@@ -111,6 +125,22 @@ class Order:
     def common(self) -> dict[str, Any]:
         """The settings of all models."""
         return self.starts[0].settings
+
+    def require_rows(self, weight: float) -> None:
+        """Refuse to choose among models by a number of rows, the total weight, that is none."""
+        if len(self.starts) > 1 and self.criterion.name != "holdout" and weight < LEAST_WEIGHT:
+            raise InputError(
+                f"the weights add up to {weight:.3g}, which {self.criterion.title} takes for the number of rows; "
+                "multiply them by a number, so that their sum is that of the rows they stand for"
+            )
+
+    def require_held_out(self, log_likelihood: float, layout: Layout) -> None:
+        """Refuse a share of the rows that has turned out to be none."""
+        if self.holdout is not None and math.isnan(log_likelihood):
+            raise InputError(
+                f"holdout={self.holdout:g} holds out none of the {layout.rows:,} rows of {layout.source.name} that "
+                "have a weight; hold out a larger share"
+            )
 
     def size(self, features: int) -> ModelSize:
         """Return how large all models of a pass are together."""

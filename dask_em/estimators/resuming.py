@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,6 +74,8 @@ def kept(checkpoints: Checkpoints | str | Path | None, resume: bool) -> Kept | N
         if resume:
             raise InputError("resume=True, but no folder of checkpoints is given; name it: checkpoints='run/'")
         return None
+    if not isinstance(checkpoints, Checkpoints | str | os.PathLike):
+        raise InputError(f"checkpoints is {checkpoints!r}; give the folder that holds them, as a path or URL")
     return Kept(checkpoints if isinstance(checkpoints, Checkpoints) else Checkpoints(checkpoints), resume)
 
 

@@ -85,7 +85,8 @@ def updated(fitted: Fitted, order: Order, data: Any, sample_weight: Any) -> Fitt
         began = time.perf_counter()
         found = judged(reducer, model.prepare(fitted.params, fitted.frame))
         params = _spanning(fitted.params, fitted.frame, found.extremes)
-        number, lightest = len(fitted.history) + 1, float(found.weights.low[0])
+        number, usual = len(fitted.history) + 1, before.weight / before.rows
+        lightest = min(float(found.weights.low[0]), usual)  # the old rows' lightest is not known any more
         result = update(model, params, before, found.statistics, number, lightest)
         seconds, nbytes, events = time.perf_counter() - began, reducer.layout.nbytes, reducer.news()
     entry = dataclasses.replace(result.entry, seconds=seconds, bytes_read=nbytes, events=events)

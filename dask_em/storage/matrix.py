@@ -81,7 +81,7 @@ class Matrix:
     def cuts(self, step: int) -> list[tuple[int, int]]:
         """Return the cuts of the lead, in order; none where there are no rows."""
         length = self.shape[self.lead] if self.inner else 0
-        return [(low, min(low + step, length)) for low in range(0, length, step)]
+        return [(low, min(low + step, length)) for low in range(0, length, step or 1)]
 
     def selection(self, low: int, high: int) -> tuple[slice, ...]:
         """Return what to read for a cut, axis by axis."""

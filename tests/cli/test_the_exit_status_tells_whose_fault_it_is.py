@@ -88,3 +88,18 @@ def test_and_the_program_itself_hands_it_on(folder):
     assert done.stderr.startswith("error: cannot read the config none.yaml")
     told = subprocess.run([*PROGRAM, "--version"], capture_output=True, text=True, check=True)
     assert told.stdout == f"dask-em {dask_em.__version__}\n"
+
+
+def test_130_when_ctrl_c_comes_while_the_program_is_still_loaded():
+    code = """
+import sys
+class Stop:
+    def find_spec(self, name, path, target=None):
+        if name == "dask_em.cli.fit":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Stop())
+from dask_em.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "stopped by Ctrl-C\n")

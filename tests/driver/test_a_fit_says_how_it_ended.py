@@ -59,6 +59,9 @@ def test_out_of_passes() -> None:
     assert outcome is not None
     assert outcome.kind == "max_passes"
     assert "Allow more passes or a larger tolerance." in outcome.sentence
+    unknown = Stopping(1e-6, "parameters", max_passes=7).judge(Watched(7, change=math.inf))
+    assert unknown is not None
+    assert "is not known of a first pass, or of a step that was too far." in unknown.sentence
 
 
 def test_not_after_a_jump() -> None:

@@ -54,7 +54,7 @@ def state(objectives: list[float], left: float = float("nan"), name: str = "") -
     return State(model, Frame.identity(1), PARAMS, stopping, history, method=EM(), kept=kept, name=name)
 
 
-RIVALS = Rivals(BIC(), 1e6)
+RIVALS = Rivals(BIC(), 1e6, alone=3)
 GOOD = state([-3.0, -2.0, -1.0], left=1e-3, name="the good one")
 
 
@@ -79,7 +79,7 @@ def test_not_before_it_had_a_few_passes() -> None:
     assert ended(state([-9.0, -8.999], left=0.0)) is None
     slow = state([-9.0, -8.999, -8.998], left=0.0)
     assert ended(slow) is not None
-    assert Rivals(BIC(), 1e6, least=4).remaining([GOOD, slow])[1] is slow
+    assert Rivals(BIC(), 1e6, alone=4).remaining([GOOD, slow])[1] is slow
 
 
 def test_not_for_one_that_is_as_good() -> None:
@@ -96,6 +96,23 @@ def test_not_a_restart_of_the_same_model_unless_it_was_fitted_to_the_sample() ->
     assert "and that of another restart is" in outcome.sentence
 
 
+def test_not_before_it_has_had_time_where_no_sample_has_spoken() -> None:
+    patient = Rivals(BIC(), 1e6)
+    short, long = (state([-2.0] * passes, left=0.0) for passes in (19, 20))
+    assert patient.remaining([GOOD, short])[1].running
+    assert patient.remaining([GOOD, long])[1].dropped
+    assert patient.remaining([GOOD, dataclasses.replace(short, foretold=KNOWN)])[1].dropped
+
+
+def test_not_any_more_where_the_one_that_it_could_not_reach_collapses() -> None:
+    slow = state([-2.0, -2.0, -2.0], left=0.0)
+    (good, dropped) = RIVALS.remaining([GOOD, slow])
+    assert dropped.dropped
+    assert RIVALS.remaining([good, dropped])[1] is dropped
+    spike = dataclasses.replace(good, standing=("collapsed onto too few distinct rows",))
+    assert RIVALS.remaining([spike, dropped])[1].running
+
+
 def test_not_for_one_with_a_collapsed_component() -> None:
     spike = dataclasses.replace(GOOD, standing=("collapsed onto too few distinct rows",))
     (_, other) = RIVALS.remaining([spike, state([-2.0, -2.0, -2.0], left=0.0)])
@@ -103,7 +120,7 @@ def test_not_for_one_with_a_collapsed_component() -> None:
 
 
 def test_not_by_one_whose_criterion_may_still_rise() -> None:
-    rivals = Rivals(CRITERIA["icl"], 1e6)
+    rivals = Rivals(CRITERIA["icl"], 1e6, alone=3)
     other = state([-2.0, -2.0, -2.0], left=0.0)
     assert rivals.remaining([GOOD, other])[1].running
     sure = dataclasses.replace(GOOD, outcome=Outcome("converged", "Converged."))

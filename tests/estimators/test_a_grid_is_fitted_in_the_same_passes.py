@@ -238,3 +238,44 @@ def test_and_a_caller_who_breaks_keeps_what_was_reached() -> None:
         assert search.predict(FEW).shape == (6000,)
         assert search.sample(3)[0].shape == (3, 3)
         assert np.isfinite(search.bic(FEW))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("regularization", [0.0, 1e-6])
+def test_and_no_spike_and_no_plateau_lets_a_worse_model_win(seed: int, regularization: float) -> None:
+    """Components find the heap of equal rows late, and collapse there where nothing keeps them from it."""
+    random = np.random.default_rng(seed)
+    rows = 4 * random.normal(size=(3, 2))[random.integers(3, size=1_000)] + random.normal(size=(1_000, 2))
+    rows[:100] = 0.0
+    settings = {"reg_covar": regularization, "random_state": 0}
+    dropping, whole = (select(rows, [1, 3, 6], ["full", "diag"], drop=drop, **settings) for drop in (True, False))
+    assert dropping.best_estimator_.bic_ == pytest.approx(whole.best_estimator_.bic_, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"select_by": "holdout", "holdout": 1e-9},
+            "holdout=1e-09 holds out none of the 6,000 rows of array that have",
+        ),
+        ({"select_by": "holdout", "holdout": 1 - 1e-9}, "holdout=1 leaves no row of array that has a weight"),
+        (
+            {"sample_weight": np.full(len(FEW), 1 / len(FEW))},
+            "the weights add up to 1, which BIC takes for the number of",
+        ),
+        ({"max_iter": 0}, "max_iter=0 makes no pass"),
+        ({"select_by": None}, "select_by is None, which compares nothing here"),
+        ({"covariance_type": None}, "covariance_type is None; give names"),
+        ({"covariance_type": [["full"]]}, "give names, such as"),
+    ],
+)
+def test_not_where_nothing_can_be_compared(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        select(FEW, [1, 2], **{"random_state": 0} | settings)
+
+
+@pytest.mark.parametrize("template", [SklearnGaussianMixture(), "full", GaussianMixtureSearch()])
+def test_not_of_what_is_no_mixture_of_ours(template: Any) -> None:
+    with pytest.raises(InputError, match=r"give a dask_em\.GaussianMixture, or None"):
+        GaussianMixtureSearch(template).fit(FEW)

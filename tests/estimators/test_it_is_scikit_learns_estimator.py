@@ -132,6 +132,14 @@ def test_a_warm_start_goes_on() -> None:
         model.set_params(n_components=2).fit(X)
 
 
+def test_a_warm_start_takes_no_column_for_another() -> None:
+    frame = pd.DataFrame(X[:, :2], columns=["a", "b"])
+    model = GaussianMixture(2, warm_start=True, random_state=0).fit(frame)
+    with pytest.raises(InputError, match="the columns are b, a, and those of the last fit a, b; give the same"):
+        model.fit(frame[["b", "a"]])
+    assert model.fit(frame).converged_
+
+
 def test_the_best_of_several_starts_is_kept_and_all_share_the_passes() -> None:
     single = [GaussianMixture(3, init_params="random", tol=1e-6, max_iter=500, random_state=s).fit(X) for s in range(4)]
     model = GaussianMixture(3, init_params="random", tol=1e-6, max_iter=500, n_init=6, random_state=0)

@@ -197,6 +197,14 @@ def test_how_components_fare_is_told() -> None:
     assert "single row" not in model.outcome_.sentence
 
 
+@pytest.mark.parametrize(("old", "new"), [(1.0, 1e6), (1e-3, 1.0)])
+def test_and_not_by_the_scale_of_the_new_weights(old: float, new: float) -> None:
+    model = mixture(n_components=2).fit(OLD, sample_weight=np.full(len(OLD), old))
+    model.partial_fit(NEW[:5], sample_weight=np.full(5, new))
+    assert model.history_[-1].fate == ()
+    assert "single row" not in model.outcome_.sentence
+
+
 @every_covariance
 def test_a_model_from_a_file_goes_on_to_the_same_bits(covariance_type: str, tmp_path: Path) -> None:
     model = mixture(covariance_type=covariance_type).fit(OLD).partial_fit(NEW[:500])

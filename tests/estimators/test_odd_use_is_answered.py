@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -147,3 +148,37 @@ def test_numbers_in_an_object_array_are_numbers() -> None:
     model = GaussianMixture(2, random_state=0).fit(X)
     np.testing.assert_array_equal(GaussianMixture(2, random_state=0).fit(X.astype(object)).means_, model.means_)
     np.testing.assert_array_equal(model.predict(X.astype(object)), model.predict(X))
+
+
+@pytest.mark.parametrize("ask", ["fit", "predict", "predict_proba", "score_samples", "score", "partial_fit"])
+def test_an_array_without_rows_is_no_data(ask: str) -> None:
+    model = GaussianMixture(2, random_state=0).fit(X)
+    with pytest.raises(InputError, match="array has no rows; give data with at least one row"):
+        getattr(model, ask)(np.empty((0, 4)))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("start", "sentence"),
+    [
+        ({"means_init": [[1e200] * 4, [0.0] * 4]}, "'means' holds 1e+200, whose square overflows"),
+        ({"precisions_init": [[1e-310] * 4, [1.0] * 4]}, "'diag precision' is so small that its inverse overflows"),
+        ({"precisions_init": [[1e308] * 4, [1.0] * 4]}, "'diag precision' holds 1e+308, whose square overflows"),
+    ],
+)
+def test_a_start_beyond_all_numbers_is_refused(start: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        GaussianMixture(2, covariance_type="diag", random_state=0, **start).fit(X)
+
+
+def test_checkpoints_have_a_folder() -> None:
+    with pytest.raises(InputError, match="checkpoints is 3; give the folder"):
+        list(GaussianMixture(1).iterate(X, checkpoints=3))  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("error")
+def test_fewer_clusters_than_were_asked_for_of_k_means_are_nobodys_warning() -> None:
+    random = np.random.default_rng(0)
+    rows = 4 * random.normal(size=(3, 2))[random.integers(3, size=60_000)] + random.normal(size=(60_000, 2))
+    rows[:6_000] = 0.0
+    assert GaussianMixture(4, covariance_type="diag", random_state=0).fit(rows).converged_
