@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from dask_em.cli import run_directory
 from dask_em.cli.settings import client_of, source_of
 from dask_em.config import load_config
 from dask_em.driver import Checkpoints
-from dask_em.errors import InputError
+from dask_em.errors import DataError, InputError
 from dask_em.estimators import GaussianMixture, load
 from dask_em.storage import Source, open_source
 from dask_em.storage.folder import folder_at
@@ -33,17 +33,23 @@ def loaded(model: str, options: Mapping[str, Any] | None = None) -> GaussianMixt
     """Return the fitted model of a file or a run directory; ``options`` are for the file system of a URL."""
     options = options if "://" in model else None
     is_file = not Path(model).is_dir() if "://" not in model else model.endswith(ENDING)
-    if not is_file:
-        _require_model(model.rstrip("/"), options)
-    found = load(model if is_file else f"{model.rstrip('/')}/{run_directory.MODEL}", options)
+    try:
+        found = load(model if is_file else f"{model.rstrip('/')}/{run_directory.MODEL}", options)
+    except DataError:
+        if not is_file:
+            _require_ended(model.rstrip("/"), options)
+        raise
     if not isinstance(found, GaussianMixture):
         raise InputError(f"{without_credentials(model)} holds a {type(found).__name__}, which is no mixture")
     return found
 
 
-def _require_model(run: str, options: Mapping[str, Any] | None) -> None:
-    folder = folder_at(run, options)
-    if folder.modified(run_directory.MODEL) is None and Checkpoints(folder.child(run_directory.CHECKPOINTS)).names():
+def _require_ended(run: str, options: Mapping[str, Any] | None) -> None:
+    """Refuse a run whose fit goes on, or was stopped; not one that cannot be reached, which is told already."""
+    folder, checkpoints = folder_at(run, options), []
+    with suppress(DataError):
+        checkpoints = Checkpoints(folder.child(run_directory.CHECKPOINTS)).names()
+    if checkpoints and run_directory.MODEL not in folder.names():
         config = without_credentials(folder.file(run_directory.CONFIG))
         raise InputError(
             f"{without_credentials(run)} holds no model yet: its fit has not come to an end. To go on with it:\n"
