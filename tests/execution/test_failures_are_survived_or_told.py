@@ -210,14 +210,20 @@ def test_a_worker_that_hangs_for_good_is_done_without(tmp_path: Path, frail: Cli
 
 @pytest.mark.chaos
 def test_a_worker_that_hangs_for_good_is_told_from_one_that_goes_on(tmp_path: Path, frail: Client) -> None:
-    warmed(frail)
-    layout = layout_of(Seeded(24), 24)
-    with killed_after(tmp_path / "hung", frail), DaskReducer(layout, frail, patience=2.0) as reducer:
-        got = reducer.total(partial(hangs_for_good_and_late, tmp_path))
-        first, second = reducer.news()
-    assert first.count("tcp://") == 2
-    assert second.count("tcp://") == 1
-    assert digest(got) == digest(Serial(layout).total(sums))
+    layout, still = layout_of(Seeded(24), 24), 0
+    for number in range(5):  # who is late may have been given the first block too: then it alone stands still
+        warmed(frail)
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with killed_after(folder / "hung", frail), DaskReducer(layout, frail, patience=2.0) as reducer:
+            got = reducer.total(partial(hangs_for_good_and_late, folder))
+            first, second = reducer.news()
+        assert second.count("tcp://") == 1
+        assert digest(got) == digest(Serial(layout).total(sums))
+        still = first.count("tcp://")
+        if still == 2:
+            break
+    assert still == 2
 
 
 def test_threads_stop_where_one_of_them_fails() -> None:
