@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-import shutil
-import sys
 import time
 from contextlib import ExitStack, closing
 from logging import Logger
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from dask_em import __version__
+from dask_em.cli.given import program
 from dask_em.cli.guard import say, stopped_by, telling, told_once
 from dask_em.cli.progress import Progress
 from dask_em.cli.run_directory import CONFIG, RunDirectory, finished, run_directory
@@ -51,7 +49,7 @@ def fit(
     equals = command() if settings.cluster.kind == "mpi" else []
     sets = (word for each in overrides or [] for word in ("--set", _told(each)))
     named = without_credentials(config)
-    again = [*equals, _program(), "fit", named, *sets]
+    again = [*equals, program(), "fit", named, *sets]
     with part:
         _fit(settings, named, again, resume)
 
@@ -159,7 +157,7 @@ def _tell_moved(run: RunDirectory, aside: Folder) -> None:
     say(f"the {'finished' if ended else 'unfinished'} run that was in {run.folder} is now in {aside}")
     if not ended and aside.modified(CONFIG) is not None:
         there = ["--set", f"output.directory={aside}", "--resume"]
-        say(f"to go on with it instead:\n  {shlex.join([_program(), 'fit', aside.file(CONFIG), *there])}")
+        say(f"to go on with it instead:\n  {shlex.join([program(), 'fit', aside.file(CONFIG), *there])}")
 
 
 def _tell_end(end: BaseException, checkpoints: Checkpoints, line: str, logger: Logger) -> None:
@@ -211,14 +209,4 @@ def _next(settings: Config, config: str, run: RunDirectory) -> str:
     data = settings.data
     plain = data == type(data)(source=data.source, weights=data.weights, columns=data.columns, missing=data.missing)
     source = data.source if plain and not settings.output.storage_options else config
-    return shlex.join(
-        [_program(), "predict", run.shown(run.model), without_credentials(source), "--out", "labels.zarr"]
-    )
-
-
-def _program() -> str:
-    """Return how this program is called from here."""
-    called = Path(sys.argv[0])
-    if shutil.which("dask-em") == str(called):
-        return "dask-em"
-    return str(called.relative_to(Path.cwd())) if called.is_relative_to(Path.cwd()) else str(called)
+    return shlex.join([program(), "predict", run.shown(run.model), without_credentials(source), "--out", "labels.zarr"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +20,7 @@ from dask_em.storage import Source, open_source
 from dask_em.storage.folder import folder_at
 from dask_em.storage.secrets import without_credentials
 
-__all__ = ["MODEL", "SOURCE", "loaded", "opened", "options_beside", "rows_of"]
+__all__ = ["MODEL", "SOURCE", "loaded", "opened", "options_beside", "program", "rows_of"]
 
 ENDING = ".npz"  # of a model file, by which it is told from a run directory where nobody may be asked
 
@@ -53,8 +55,16 @@ def _require_ended(run: str, options: Mapping[str, Any] | None) -> None:
         config = without_credentials(folder.file(run_directory.CONFIG))
         raise InputError(
             f"{without_credentials(run)} holds no model yet: its fit has not come to an end. To go on with it:\n"
-            f"  dask-em fit {shlex.quote(config)} --resume"
+            f"  {shlex.join([program(), 'fit', config, '--resume'])}"
         )
+
+
+def program() -> str:
+    """Return how this program is called from here."""
+    called = Path(sys.argv[0])
+    if shutil.which("dask-em") == str(called):
+        return "dask-em"
+    return str(called.relative_to(Path.cwd())) if called.is_relative_to(Path.cwd()) else str(called)
 
 
 def options_beside(source: str) -> dict[str, Any]:

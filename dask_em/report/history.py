@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 from dask_em.driver import Entry
 
@@ -31,7 +29,6 @@ COLUMNS = {  # heading: field of an entry
     "fate": "fate",
     "events": "events",
 }
-NONE: Mapping[Any, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class HistoryTable:
         self._path = path
         self._written: Counter[Member] | None = None  # lines of each; None: the file is not ours yet
 
-    def update(self, histories: Mapping[Member, Sequence[Entry]], ends: Mapping[Member, str] = NONE) -> None:
+    def update(self, histories: Mapping[Member, Sequence[Entry]], ends: Mapping[Member, str] | None = None) -> None:
         """Append what is new, at once on disk for whoever looks; a fit's last line says how it ended.
 
         The first time the table is written anew: what an earlier fit left there may lack the pass that it died in.
@@ -75,6 +72,6 @@ class HistoryTable:
             for _, member, entry in sorted(news, key=lambda line: line[0]):
                 values = (getattr(entry, field) for field in COLUMNS.values())
                 told = ("; ".join(value) if isinstance(value, tuple) else value for value in values)
-                outcome = ends.get(member, "") if entry is histories[member][-1] else ""
+                outcome = ends.get(member, "") if ends and entry is histories[member][-1] else ""
                 lines.writerow([member.model, member.restart, *told, outcome])
                 done[member] += 1

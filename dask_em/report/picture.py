@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from dask_em.driver import Entry
 from dask_em.report.history import Member
 
-__all__ = ["log_likelihood_picture"]
+__all__ = ["headed", "log_likelihood_picture"]
 
 BEST, OTHER, INK, PALE, FAINT = "#0b5fa5", "#9fb3c8", "#222222", "#555555", "#d9dee4"
 LISTED = 12  # lines that a legend names
@@ -50,10 +50,15 @@ def log_likelihood_picture(
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(x=0.02)
-    told = textwrap.wrap(sentence, 95)
-    upper.set_title("Log-likelihood by pass", loc="left", fontsize=14, color=INK, pad=10 + 13 * len(told))
-    upper.text(0, 1.015, "\n".join(told), transform=upper.transAxes, va="bottom", fontsize=9.5, color=PALE)
+    headed(upper, "Log-likelihood by pass", sentence)
     figure.savefig(path, dpi=120, format="png")
+
+
+def headed(axes: Axes, title: str, sentence: str) -> None:
+    """Write a picture's title, and below it a sentence in as many lines as it takes."""
+    told = textwrap.wrap(sentence, 95)
+    axes.set_title(title, loc="left", fontsize=14, color=INK, pad=10 + 13 * len(told))
+    axes.text(0, 1.015, "\n".join(told), transform=axes.transAxes, va="bottom", fontsize=9.5, color=PALE)
 
 
 def _best(histories: Mapping[Member, Sequence[Entry]]) -> Member | None:

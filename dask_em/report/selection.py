@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
-import textwrap
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dask_em.report.picture import FAINT, INK, PALE
+from dask_em.report.picture import FAINT, INK, headed
 
 __all__ = ["Contender", "Selection"]
 
@@ -113,9 +112,7 @@ class Selection:
         axes.legend(frameon=False, title="covariance")
         hollow = any(each.foretold and self._is_known(i) for i, each in enumerate(self.contenders))
         sentence = f"Chosen: {best.name} (ringed)." + (" Hollow: foretold from the sample, and dropped." * hollow)
-        told = textwrap.wrap(sentence, 95)
-        axes.set_title("Which model", loc="left", fontsize=14, color=INK, pad=10 + 13 * len(told))
-        axes.text(0, 1.015, "\n".join(told), transform=axes.transAxes, va="bottom", fontsize=9.5, color=PALE)
+        headed(axes, "Which model", sentence)
         figure.savefig(path, dpi=120, format="png")
 
     def _curve(self, axes: Axes, kind: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 import dask_em
 import dask_em.cli.fit
+import dask_em.cli.given
 import dask_em.cli.plan
 
 PROGRAM = [sys.executable, "-c", "from dask_em.cli import main; main()"]
@@ -76,7 +77,7 @@ def test_a_hundred_and_thirty_when_the_user_stopped_it(call, monkeypatch):
     assert done.exit_code == 130
     assert done.stderr.splitlines() == [
         "what was reached is kept in runs/two/checkpoints; to go on:",
-        f"  {dask_em.cli.fit._program()} fit config.yaml --resume",
+        f"  {dask_em.cli.given.program()} fit config.yaml --resume",
         "stopped by Ctrl-C",
     ]
     assert len(Path("runs/two/history.csv").read_text().splitlines()) == 2
