@@ -27,7 +27,7 @@ TILE = 1024  # rows of the sample that are looked at together
 SMALLEST = 1e-250  # of a squared half-range: less is no spread
 NARROW = 2.0  # times the regularization: a smaller variance is mostly its own
 ACCURATE = 1e-7  # nats: the error that the product form may make in a log-density
-ACCURATE_SCATTER = 2e-12  # of a variance, relative: that of a shared scatter
+ACCURATE_SCATTER = 2e-12  # of a variance, relative: that of a scatter about the frame's origin
 ACCURATE_SINGLE = 1e-4  # nats: that of float32, where it is allowed; a tenth of the usual tolerance
 
 
@@ -123,8 +123,7 @@ class Gaussian(ProductFamily[GaussianParameters]):
         few = self.covariance.few(*params.means.shape)
         squares, precision = self.mean_squares(params), params.precision(self.covariance)
         accurate = not few and form.error(precision, squares) <= ACCURATE
-        if accurate and not isinstance(self.covariance, Full):  # whose scatter is summed about the frame's origin
-            accurate = form.cancellation(precision, squares) <= ACCURATE_SCATTER
+        accurate = accurate and form.cancellation(precision, squares) <= ACCURATE_SCATTER
         single = self.precision == "auto" and form.single_error(squares) <= ACCURATE_SINGLE
         return dataclasses.replace(form, accurate=accurate, single=single)
 

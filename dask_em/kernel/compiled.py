@@ -18,13 +18,22 @@ import numba
 
 from dask_em.kernel import densities
 from dask_em.kernel.densities import entered, mapped, softmax, whitened
-from dask_em.kernel.expanded import lengths, linear, quadratic
-from dask_em.kernel.gathering import copied, gather, gather_all, gather_narrow, gather_shared, write_sums
+from dask_em.kernel.expanded import affine, features, lengths, linear, quadratic
+from dask_em.kernel.gathering import (
+    copied,
+    gather,
+    gather_all,
+    gather_crossed,
+    gather_narrow,
+    gather_shared,
+    write_sums,
+)
 from dask_em.kernel.layout import (
     BYTES,
     DIAGONAL,
     DIAGONAL_EXPANDED,
     EXPANDED,
+    FEATURES,
     GROUP,
     LANES,
     SHARED,
@@ -32,6 +41,7 @@ from dask_em.kernel.layout import (
     SHARING,
     STRETCH,
     TRIANGULAR,
+    TRIANGULAR_EXPANDED,
     VECTORS,
     WIDE,
 )
@@ -122,6 +132,12 @@ def _densities_expanded(
     k, d, padded, _ = shape
     constant, slope, bend = model.constant, model.shift, model.scale
     stride = len(length)
+    if kind == TRIANGULAR_EXPANDED:
+        count = d * (d + 3) // 2
+        at = first * -(-count // FEATURES) * FEATURES
+        features(columns, d, z, at)
+        affine(z, at, count, slope, constant, -(-k // GROUP), joint, first, stride)
+        return
     if kind == DIAGONAL_EXPANDED:
         for i in range(0, k, GROUP):
             at = i * stride + first
@@ -166,7 +182,8 @@ def _share_out(kind: int, begin: int, n: int, known: bool, shape: Any, model: An
             if d > LANES:
                 for j in range(0, width, lanes):
                     turned(x, width, room.listed, first, j, here)
-            _densities(kind, here, room.mapped, first, end - first, shape, model, joint, room.lengths)
+            space = room.features if kind == TRIANGULAR_EXPANDED else room.mapped
+            _densities(kind, here, space, first, end - first, shape, model, joint, room.lengths)
         for i in range(first, end, TOGETHER):
             shares += softmax(joint, i, stride, k, room.weight, scale, room.density, i)
     return shares
@@ -218,10 +235,12 @@ def _summarize(
         if d <= LANES:
             gather_narrow(kind, whole, shape, room, totals)
             continue
-        if kind != TRIANGULAR and share > CROWDED:
-            gather_all(kind, whole, shape, room, totals)
-        else:
+        if kind == TRIANGULAR or share <= CROWDED:
             gather(kind, whole, shape, room, totals)
+        elif kind == TRIANGULAR_EXPANDED:
+            gather_crossed(whole, shape, room, totals)
+        else:
+            gather_all(kind, whole, shape, room, totals)
         if kind in SHARING:
             gather_shared(whole, shape, room, totals)
     write_sums(kind, shape, totals)

@@ -18,9 +18,10 @@ from dask_em.kernel.densities import BROAD, parts
 from dask_em.kernel.layout import GROUP
 from dask_em.kernel.simd import TALL, Emitter, emitted
 
-__all__ = ["lengths", "linear", "quadratic"]
+__all__ = ["affine", "features", "lengths", "linear", "quadratic"]
 
 INT = numba.types.int64
+SEVERAL = 6  # vectors of rows
 
 
 @intrinsic
@@ -115,3 +116,78 @@ def _expanded(squares: bool) -> Any:
 
 
 quadratic, linear = (_expanded(squares) for squares in (True, False))
+
+
+@intrinsic
+def features(_: Any, x: Any, d: Any, out: Any, oo: Any) -> Any:
+    """Write x_j, then x_i x_j of the upper triangle row by row, for a block of rows, (·, rows) both."""
+
+    def write(e: Emitter) -> None:
+        b, rows, target = e.builder, e.pointer(0), e.pointer(2)
+        d_, oo_ = e.arguments[1], e.arguments[3]
+        every = [v * e.lanes for v in range(SEVERAL)]
+
+        def stretch(n: Any) -> None:
+            begin = e.times(n, SEVERAL * e.lanes)
+
+            def column(j: Any) -> list[Any]:
+                return [e.load(rows, e.at(e.times(j, e.rows), begin, v)) for v in every]
+
+            def written(feature: Any, values: list[Any]) -> None:
+                for v, value in zip(every, values, strict=True):
+                    e.store(target, e.at(oo_, e.times(feature, e.rows), begin, v), value)
+
+            def row(i: Any, place: list[Any]) -> list[Any]:
+                left = column(i)
+                written(i, left)
+
+                def pair(j: Any, _: list[Any]) -> list[Any]:
+                    right = column(e.at(i, j))
+                    products = [b.fmul(one, other) for one, other in zip(left, right, strict=True)]
+                    written(e.at(place[0], j), products)
+                    return []
+
+                count = b.sub(d_, i)
+                e.loop(count, [], pair)
+                return [e.at(place[0], count)]
+
+            e.loop(d_, [d_], row)
+
+        e.each(e.rows // (SEVERAL * e.lanes), stretch)
+
+    return emitted((x, INT, out, INT), write)
+
+
+@intrinsic
+def affine(
+    _: Any, x: Any, xo: Any, count: Any, slope: Any, constant: Any, groups: Any, out: Any, oo: Any, stride: Any
+) -> Any:
+    """Write c_k + Σ_j a_kj x_j of a block of rows, for ``groups`` of 4 components: x (count, rows), a (·, count, 4)."""
+
+    def write(e: Emitter) -> None:
+        b, rows, slopes, constants, target = e.builder, *(e.pointer(i) for i in (0, 3, 4, 6))
+        xo_, count_, groups_, oo_, stride_ = (e.arguments[i] for i in (1, 2, 5, 7, 8))
+
+        def part(begin: Any) -> None:
+            def four(group: Any) -> None:
+                k = e.times(group, GROUP)
+                slopes_at = e.times(k, count_)
+
+                def step(j: Any, sums: list[Any]) -> list[Any]:
+                    here = e.at(xo_, e.times(j, e.rows), begin)
+                    values, new = [e.load(rows, e.at(here, e.lanes * v)) for v in range(TALL)], []
+                    for i in range(GROUP):
+                        a = e.spread_at(slopes, e.at(slopes_at, e.times(j, GROUP), i))
+                        new += [e.fused(a, value, sums[i * TALL + v]) for v, value in enumerate(values)]
+                    return new
+
+                for n, total in enumerate(e.loop(count_, e.zeros(rows, GROUP * TALL), step)):
+                    i, v = divmod(n, TALL)
+                    constant_ = b.load(b.gep(constants, [e.at(k, i)]))
+                    e.store_sum(target, e.at(oo_, e.times(stride_, e.at(k, i)), begin, e.lanes * v), total, constant_)
+
+            e.each(groups_, four)
+
+        parts(e, part)
+
+    return emitted((x, INT, INT, slope, constant, INT, out, INT, INT), write)

@@ -8,27 +8,32 @@ import numba
 
 from dask_em.kernel import moments, narrow, tile_moments
 from dask_em.kernel.layout import (
+    BYTES,
     CHUNK,
     DIAGONAL,
     DIAGONAL_EXPANDED,
+    FEATURES,
     GROUP,
     LANES,
     SHARING,
     STRETCH,
     TRIANGULAR,
+    TRIANGULAR_EXPANDED,
     UNIT,
     UNIT_EXPANDED,
+    VECTORS,
 )
 from dask_em.kernel.moments import SET, dot, roots, shares
 from dask_em.kernel.simd import HIGH, NATIVE, REGISTERS
-from dask_em.kernel.tile_moments import weighed
+from dask_em.kernel.tile_moments import crossed, weighed
 
-__all__ = ["copied", "gather", "gather_all", "gather_narrow", "gather_shared", "write_sums"]
+__all__ = ["copied", "gather", "gather_all", "gather_crossed", "gather_narrow", "gather_shared", "write_sums"]
 
 scaled1, scaled2, scaled4 = (moments.scaled[width] for width in (1, 2, 4))
 outer1, outer2, outer3 = (moments.outer[width] for width in (1, 2, 3))
 moments1, moments2, moments4 = (moments.moments[width] for width in (1, 2, 4))
 narrow_products, narrow_squares = narrow.narrow[True], narrow.narrow[False]
+TRIANGLES = (TRIANGULAR, TRIANGULAR_EXPANDED)
 ROOMY = REGISTERS >= 32  # for the sums of 4 components and several vectors of columns
 inner = numba.njit(nogil=True)  # cached with the function that calls it
 
@@ -124,7 +129,7 @@ def _listed(kind: int, n: int, width: int, room: Any, totals: Any, i: int, place
     """Add Σ r (x − μ) at i and Σ r of its squares, or products, at ``place``, of the listed rows."""
     x, index, root, z = room.rows, room.listed, room.root, room.products
     means, first, second = totals.means, totals.first, totals.second
-    if kind == TRIANGULAR:
+    if kind in TRIANGLES:
         for at in range(0, n, CHUNK):
             count = min(CHUNK, -(-(n - at) // 4) * 4)
             _scale(x, width, index, root, at, count, means, i, z, first)
@@ -172,7 +177,7 @@ def gather(kind: int, n: int, shape: Any, room: Any, totals: Any) -> None:
     stride = len(scale)
     for i in range(k):
         m = _active(joint, i * stride, n, scale, index)
-        totals.counts[i] += roots(joint, i * stride, scale, index, m, room.root, kind != TRIANGULAR)
+        totals.counts[i] += roots(joint, i * stride, scale, index, m, room.root, kind not in TRIANGLES)
         _listed(kind, m, width, room, totals, i * width, i * width * width)
 
 
@@ -204,6 +209,18 @@ def gather_all(kind: int, n: int, shape: Any, room: Any, totals: Any) -> None:
 
 
 @inner
+def gather_crossed(n: int, shape: Any, room: Any, totals: Any) -> None:
+    """Gather a tile from the features of all rows, about the frame's origin."""
+    k, d, _, _ = shape
+    joint, scale, every = room.joint, room.scale, -(-(d * (d + 3) // 2) // FEATURES) * FEATURES
+    stride, block, begin = len(scale), VECTORS * BYTES // room.features.itemsize, numba.int64(0)
+    for i in range(k):
+        totals.counts[i] += weighed(joint, i * stride, scale, begin, n)
+    for at in range(0, n, block):
+        crossed(room.features, at * every, every, joint, at, stride, -(-k // GROUP), totals.crossed)
+
+
+@inner
 def gather_shared(n: int, shape: Any, room: Any, totals: Any) -> None:
     """Gather the scatter that all components share, about the frame's origin."""
     width, row = shape[3], -(-shape[0] // GROUP) * GROUP
@@ -222,8 +239,10 @@ def write_sums(kind: int, shape: Any, totals: Any) -> None:
     for i in range(k):
         products[i, 0] = totals.counts[i]
         copied(first, i * width, products[i], 1, d)
-        if kind == TRIANGULAR:
+        if kind in TRIANGLES:
             _write_triangle(second, i * width * width, width, d, products[i])
+            if kind == TRIANGULAR_EXPANDED:
+                _add_crossed(totals.crossed, i, d, products[i])
         else:
             copied(second, i * width, products[i], 1 + d, products.shape[1] - 1 - d)
     if kind in SHARING:
@@ -236,3 +255,13 @@ def _write_triangle(second: Any, begin: int, width: int, d: int, row: Any) -> No
     for j in range(d):
         copied(second, begin + j * width + j, row, at, d - j)
         at += d - j
+
+
+@inner
+def _add_crossed(sums: Any, i: int, d: int, row: Any) -> None:
+    """Add a component's sums, of which each lane of a vector has its part."""
+    lanes, count = NATIVE // 8, d * (d + 3) // 2
+    at = i * -(-count // FEATURES) * FEATURES * lanes
+    for j in range(count):
+        for lane in range(lanes):
+            row[1 + j] += sums[at + j * lanes + lane]

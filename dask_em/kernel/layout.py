@@ -19,6 +19,7 @@ __all__ = [
     "DIAGONAL",
     "DIAGONAL_EXPANDED",
     "EXPANDED",
+    "FEATURES",
     "GROUP",
     "LANES",
     "SCREENED",
@@ -27,6 +28,7 @@ __all__ = [
     "SHARING",
     "STRETCH",
     "TRIANGULAR",
+    "TRIANGULAR_EXPANDED",
     "UNIT",
     "UNIT_EXPANDED",
     "VECTORS",
@@ -41,6 +43,8 @@ BYTES, LANES = 64, 8  # of a vector; float64 in it
 VECTORS, GROUP = 6, 4  # of rows in a block, whatever the CPU's registers; coordinates or components at a time
 STRETCH = 96  # rows: a block in float32, two in float64
 WIDE = BYTES // 4  # columns of float32 at a time
+FEATURES = 6  # products of two columns, and columns, at a time
+PLACES = 4 / 3  # for a component, at most: four have a place each time
 SCREENED = 20  # columns from which float32 may tell first which components a row is near
 CHUNK = 128  # rows of one component that are multiplied together: they stay in the L1 and L2 caches
 UNBOUNDED = 1e150  # of an error
@@ -48,7 +52,9 @@ INEXACT = 1e-14  # of a share: what float32 may make of it, which is what float6
 FAINT = 1e-10  # and above this no share is left to float32, whatever the bound
 TRIANGULAR, DIAGONAL, UNIT, SHARED = range(4)  # U: a triangle for each component, a row, a number; one triangle for all
 DIAGONAL_EXPANDED, UNIT_EXPANDED, SHARED_EXPANDED = range(4, 7)  # −½ s (x − μ)² = −½ s μ² + s μ x − ½ s x²
-EXPANDED = (DIAGONAL_EXPANDED, UNIT_EXPANDED, SHARED_EXPANDED)
+TRIANGULAR_EXPANDED = 7  # c + a · φ(x), φ(x) = [x, vech(x xᵀ)]
+SQUARED = (DIAGONAL_EXPANDED, UNIT_EXPANDED, SHARED_EXPANDED)
+EXPANDED = (*SQUARED, TRIANGULAR_EXPANDED)
 SHARING = (SHARED, SHARED_EXPANDED)  # one scatter is summed for all components; the first serves float32
 ABOUT_ORIGIN = (SHARED, *EXPANDED)  # the frame's: no mean is taken from rows in sums
 
@@ -67,7 +73,7 @@ class Model(NamedTuple):
     """What densities are computed from. numba takes a named tuple as it takes a tuple."""
 
     constant: Array  # (k to a multiple of GROUP,)
-    shift: Array  # means, or slopes of what is expanded
+    shift: Array  # means, or slopes of what is expanded, which all features have
     scale: Array  # 1 / σ², or bends of what is expanded
     triangle: Array  # U of each component, or the one that they share
     coarse: Coarse
@@ -91,6 +97,12 @@ class Packed:
         return len(self.model.coarse.means) > 0
 
     @property
+    def features(self) -> int:
+        """How many features a row has that are multiplied by parameters and responsibilities, padded; or none."""
+        d = self.shape[1]
+        return -(-(d * (d + 3) // 2) // FEATURES) * FEATURES if self.kind == TRIANGULAR_EXPANDED else 0
+
+    @property
     def is_narrow(self) -> bool:
         """Whether a tile's columns, which are few, are kept for the sums."""
         return self.shape[1] <= LANES
@@ -112,15 +124,17 @@ def pack(model: PreparedMixture, dtype: npt.DTypeLike = np.float64) -> Packed:
     elif kind in SHARING:
         triangle = _triangles(_padded(factor, (padded, padded))[None])
         shift, scale = form.means @ factor, np.ones(groups)
+    elif kind == TRIANGULAR_EXPANDED:
+        constant[:k], shift = form.product.natural[:, 0] + model.log_weights, form.product.natural[:, 1:]
     else:
         shift, scale = form.means, _padded(factor**2, (groups, d) if factor.ndim == 2 else (groups,))
-    if kind in EXPANDED:
+    if kind in SQUARED:
         each = scale[:k].reshape(k, -1)
         constant[:k] -= 0.5 * (each * shift**2).sum(axis=1)
         shift = each * shift
         scale = -0.5 * scale
     if kind != TRIANGULAR:
-        shift = _interleaved(_padded(shift, (groups, d)))
+        shift = _interleaved(_padded(shift, (groups, shift.shape[1])))
         scale = _interleaved(scale) if scale.ndim == 2 else scale
     ahead = np.zeros(padded * GROUP)  # the last triangle is followed by room to be asked for early
     flat = (shift, scale, np.concatenate([triangle.ravel(), ahead]))
@@ -138,6 +152,8 @@ def pack(model: PreparedMixture, dtype: npt.DTypeLike = np.float64) -> Packed:
 def _kind(form: FactoredForm, dtype: np.dtype[Any]) -> int:
     """Return what to do: squares are expanded where that costs no digits, which float32 has not to spare."""
     expanded = form.accurate and dtype == np.float64
+    if isinstance(form.covariance, Full) and expanded and _featured(*form.means.shape):
+        return TRIANGULAR_EXPANDED
     if isinstance(form.covariance, Full) or (isinstance(form.covariance, Tied) and not form.accurate):
         return TRIANGULAR
     if isinstance(form.covariance, Tied):
@@ -145,6 +161,11 @@ def _kind(form: FactoredForm, dtype: np.dtype[Any]) -> int:
     if isinstance(form.covariance, Diagonal):
         return DIAGONAL_EXPANDED if expanded else DIAGONAL
     return UNIT_EXPANDED if expanded else UNIT
+
+
+def _featured(k: int, d: int) -> bool:
+    """Say whether all products of two columns are built, for components that are taken four at a time."""
+    return LANES < d < SCREENED and -(-k // GROUP) * GROUP <= PLACES * k
 
 
 def _coarse(model: PreparedMixture, shift: Array, triangles: Array) -> Coarse:

@@ -17,6 +17,7 @@ from dask_em.kernel.layout import (
     SHARING,
     STRETCH,
     TRIANGULAR,
+    TRIANGULAR_EXPANDED,
     UNIT,
     UNIT_EXPANDED,
     VECTORS,
@@ -29,6 +30,7 @@ from dask_em.rows import Workspace
 __all__ = ["Room", "Screen", "Sums", "Totals", "room"]
 
 Array = np.ndarray[Any, Any]
+FEATURE_BYTES = 40 * 1024  # of a tile's features
 TILE_BYTES, TILE_LEAST = 512 * 1024, 480  # of a tile's rows and densities, near the L2 cache; rows, where they are wide
 
 
@@ -59,14 +61,17 @@ class Room(NamedTuple):
     screen: Screen
     moved: Array  # a stretch of few columns, about a mean
     lengths: Array  # (stride,), Σ_j x_j²
+    features: Array  # a tile's, (features, block) block by block
 
 
 def room(packed: Packed, tile_rows: int, space: Workspace) -> Room:
     """Return the arrays for tiles of a model, of so many rows at most."""
     k, _, _, width = packed.shape
     block, dtype = VECTORS * BYTES // packed.dtype.itemsize, packed.dtype
-    fitting = TILE_BYTES // (dtype.itemsize * 2 * width + 8 * k)
-    rows = -(-min(tile_rows, max(fitting, TILE_LEAST)) // STRETCH) * STRETCH
+    least, fitting = TILE_LEAST, TILE_BYTES // (dtype.itemsize * 2 * width + 8 * k)
+    if packed.features:
+        fitting, least = FEATURE_BYTES // (8 * (packed.features + k)), STRETCH
+    rows = -(-min(tile_rows, max(fitting, least)) // STRETCH) * STRETCH
     return Room(
         rows=space.array("rows", (rows * width,), dtype),
         joint=space.array("joint", (-(-k // GROUP) * GROUP * rows,)),
@@ -82,6 +87,7 @@ def room(packed: Packed, tile_rows: int, space: Workspace) -> Room:
         screen=_screen(packed, rows, space),
         moved=space.array("moved", ((LANES + 1) * (STRETCH + (LANES + 2) // 2 * LANES),)),
         lengths=space.array("lengths", (rows,)),
+        features=space.array("features", (packed.features * rows,), dtype),
     )
 
 
@@ -109,6 +115,7 @@ class Totals(NamedTuple):
     means: Array  # that sums are about, padded
     products: Array  # (k, P), as they leave the kernel
     shared: Array  # (P,), likewise
+    crossed: Array  # (k to a multiple of GROUP, features, lanes), responsibilities times features
 
 
 class Sums:
@@ -117,16 +124,18 @@ class Sums:
     def __init__(self, packed: Packed, space: Workspace) -> None:
         k, d, _, width = packed.shape
         size, triangle, groups = width * width, d * (d + 1) // 2, -(-k // GROUP) * GROUP
-        seconds = k * size if packed.kind == TRIANGULAR else groups * width + (size if packed.kind in SHARING else 0)
-        lengths = {"counts": k, "first": (groups + 1) * width, "second": seconds}
-        counts, first, second = (space.array(name, (length,)) for name, length in lengths.items())
-        for array in (counts, first, second):
+        by_triangles = packed.kind in {TRIANGULAR, TRIANGULAR_EXPANDED}
+        seconds = k * size if by_triangles else groups * width + (size if packed.kind in SHARING else 0)
+        crossing = groups * packed.features * LANES
+        lengths = {"counts": k, "first": (groups + 1) * width, "second": seconds, "crossed": crossing}
+        counts, first, second, crossed = (space.array(name, (length,)) for name, length in lengths.items())
+        for array in (counts, first, second, crossed):
             array[:] = 0
         self.packed = packed
-        width_of_products = 1 + d + (triangle if packed.kind == TRIANGULAR else d)
+        width_of_products = 1 + d + (triangle if by_triangles else d)
         self.products = np.empty((k, width_of_products))
         self.shared = np.zeros(1 + d + triangle)
-        self.arrays = Totals(counts, first, second, packed.centre, packed.means, self.products, self.shared)
+        self.arrays = Totals(counts, first, second, packed.centre, packed.means, self.products, self.shared, crossed)
 
     def statistics(self, rows: int, log_likelihood: float, weight: float) -> MixtureStatistics:
         """Return the sums as statistics about the means, or, where one scatter is shared, about the frame's origin."""

@@ -13,9 +13,9 @@ from llvmlite import ir
 from numba.extending import intrinsic
 
 from dask_em.kernel.layout import BYTES, GROUP
-from dask_em.kernel.simd import Emitter, emitted
+from dask_em.kernel.simd import TALL, Emitter, emitted
 
-__all__ = ["deviations", "firsts", "squares", "weighed"]
+__all__ = ["crossed", "deviations", "firsts", "squares", "weighed"]
 
 INT = numba.types.int64
 INT64 = ir.IntType(64)
@@ -112,3 +112,43 @@ def _dense(width: int, add: Callable[..., list[Any]]) -> Any:
 firsts, squares, deviations = (
     {width: _dense(width, add) for width in (1, 2, 3)} for add in (_first, _squared, _deviating)
 )
+
+
+@intrinsic
+def crossed(_: Any, x: Any, xo: Any, count: Any, weight: Any, at: Any, stride: Any, groups: Any, out: Any) -> Any:
+    """Add Σ_a r_ka x_ja of a block of rows to vectors, for ``groups`` of 4 components: x (count, rows), out (k, count).
+
+    ``count`` is a multiple of what is taken at a time.
+    """
+
+    def write(e: Emitter) -> None:
+        b, rows, weights, target = e.builder, e.pointer(0), e.pointer(3), e.pointer(7)
+        xo_, count_, at_, stride_, groups_ = (e.arguments[i] for i in (1, 2, 4, 5, 6))
+        cells = [(k, j) for k in range(GROUP) for j in range(TALL)]
+
+        def four(group: Any) -> None:
+            first = e.times(group, GROUP)
+            streams = [e.at(at_, e.times(stride_, e.at(first, k))) for k in range(GROUP)]
+
+            def some(n: Any) -> None:
+                feature = e.times(n, TALL)
+
+                def step(a: Any, sums: list[Any]) -> list[Any]:
+                    here = e.times(a, e.lanes)
+                    values = [e.load(rows, e.at(xo_, e.times(e.at(feature, j), e.rows), here)) for j in range(TALL)]
+                    r = [
+                        e.converted(e.load(weights, e.at(stream, here), e.lanes), rows.type.pointee)
+                        for stream in streams
+                    ]
+                    return [e.fused(r[k], values[j], total) for (k, j), total in zip(cells, sums, strict=True)]
+
+                sums = e.loop(INT64(e.rows // e.lanes), e.zeros(rows, len(cells)), step)
+                for (k, j), total in zip(cells, sums, strict=True):
+                    cell = e.at(e.times(e.at(first, k), count_), feature, j)
+                    e.accumulate(target, e.times(cell, e.lanes), total)
+
+            e.each(b.udiv(count_, INT64(TALL)), some)
+
+        e.each(groups_, four)
+
+    return emitted((x, INT, INT, weight, INT, INT, INT, out), write)
