@@ -32,7 +32,7 @@ __all__ = ["CHOLESKY", "LIMIT", "OURS", "REFERENCE", "SKLEARN", "covariance_erro
 
 Array = np.ndarray[Any, Any]
 Errors = dict[str, float]
-KAPPAS, WIDTHS = (1.0, 1e4, 1e6, 1e8, 1e12), (2, 8, 32, 64)
+KAPPAS, WIDTHS = (1.0, 1e4, 1e6, 1e8, 1e12), (2, 8, 16, 32, 64)
 MOVED = tuple((dtype, offset) for dtype in (np.float64, np.float32) for offset in (1.0, 1e4, 1e8))
 LEARNT = ((np.float64, 1.0), (np.float64, 1e8), (np.float32, 1e4))  # float32 has no spread left at 1e8
 POINTS, ROWS_PER_COLUMN = 32, 4  # rows whose log-density is compared; rows of an M-step, for two components
