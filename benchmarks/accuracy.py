@@ -36,6 +36,7 @@ KAPPAS, WIDTHS = (1.0, 1e4, 1e6, 1e8, 1e12), (2, 8, 16, 32, 64)
 MOVED = tuple((dtype, offset) for dtype in (np.float64, np.float32) for offset in (1.0, 1e4, 1e8))
 LEARNT = ((np.float64, 1.0), (np.float64, 1e8), (np.float32, 1e4))  # float32 has no spread left at 1e8
 POINTS, ROWS_PER_COLUMN = 32, 4  # rows whose log-density is compared; rows of an M-step, for two components
+SHARING = {16: 6}  # components of an M-step: so many that both kernels share features there
 TILE = 1024
 NO_SPREAD = 1e-30  # of variances beside 1 to 1e-12: rows of other components leave such traces in a constant column
 WORSE, NEGLIGIBLE = 10, 1e-6  # times the Cholesky form's error, or nats: what may be lost
@@ -91,7 +92,7 @@ def covariances_of_scikit_learn(problem: Problem) -> Array | None:
 
 def density_errors(setting: Setting, n: int = POINTS) -> Errors:
     """Return the largest error of a log-density, nats, and what it may be."""
-    problem = draw(setting, n, max(3, setting.columns // 4 + 1))  # so many that the NumPy kernel shares features
+    problem = draw(setting, n, max(3, setting.columns // 4 + 2))  # so many that both kernels share features
     prepared, rows = problem.mixture.prepare(problem.params, Frame(problem.centre)), Rows.of(problem.values)
     plain = np.empty(len(rows))
     reference.evaluate(prepared, TILE, rows, plain, None)
@@ -114,7 +115,8 @@ def covariance_errors(setting: Setting) -> Errors | None:
 
     NaN where a competitor refuses; None where the stored rows have no spread in some direction.
     """
-    problem = draw(setting, ROWS_PER_COLUMN * max(setting.columns, 8) + 1, 2)
+    components = SHARING.get(setting.columns, 2)
+    problem = draw(setting, ROWS_PER_COLUMN * max(setting.columns, 8) * components // 2 + 1, components)
     exact = exact_covariances(problem)
     if not (np.diagonal(exact, axis1=1, axis2=2) > NO_SPREAD).all():
         return None

@@ -38,9 +38,11 @@ def test_in_covariances_far_from_zero(name, columns, kappa):
     assert errors[accuracy.OURS] <= errors[accuracy.LIMIT]
 
 
+@pytest.mark.parametrize("kappa", [1.0, 1e4])
+@pytest.mark.parametrize("columns", [16, 32])
 @pytest.mark.parametrize("name", KINDS)
-def test_in_covariances_of_many_columns(name):
-    errors = accuracy.covariance_errors(Setting(name, 32, 1e4, 1e8))
+def test_in_covariances_of_many_columns(name, columns, kappa):
+    errors = accuracy.covariance_errors(Setting(name, columns, kappa, 1e8))
     assert errors[accuracy.OURS] <= errors[accuracy.LIMIT]
 
 
