@@ -33,7 +33,6 @@ from dask_em.kernel.layout import (
     DIAGONAL,
     DIAGONAL_EXPANDED,
     EXPANDED,
-    FEATURES,
     GROUP,
     LANES,
     SHARED,
@@ -133,10 +132,9 @@ def _densities_expanded(
     constant, slope, bend = model.constant, model.shift, model.scale
     stride = len(length)
     if kind == TRIANGULAR_EXPANDED:
-        count = d * (d + 3) // 2
-        at = first * -(-count // FEATURES) * FEATURES
+        at = first * (len(z) // stride)
         features(columns, d, z, at)
-        affine(z, at, count, slope, constant, -(-k // GROUP), joint, first, stride)
+        affine(z, at, d * (d + 3) // 2, slope, constant, -(-k // GROUP), joint, first, stride)
         return
     if kind == DIAGONAL_EXPANDED:
         for i in range(0, k, GROUP):

@@ -12,11 +12,11 @@ from dask_em.kernel.layout import (
     CHUNK,
     DIAGONAL,
     DIAGONAL_EXPANDED,
-    FEATURES,
     GROUP,
     LANES,
     SHARING,
     STRETCH,
+    TRIANGLES,
     TRIANGULAR,
     TRIANGULAR_EXPANDED,
     UNIT,
@@ -33,7 +33,6 @@ scaled1, scaled2, scaled4 = (moments.scaled[width] for width in (1, 2, 4))
 outer1, outer2, outer3 = (moments.outer[width] for width in (1, 2, 3))
 moments1, moments2, moments4 = (moments.moments[width] for width in (1, 2, 4))
 narrow_products, narrow_squares = narrow.narrow[True], narrow.narrow[False]
-TRIANGLES = (TRIANGULAR, TRIANGULAR_EXPANDED)
 ROOMY = REGISTERS >= 32  # for the sums of 4 components and several vectors of columns
 inner = numba.njit(nogil=True)  # cached with the function that calls it
 
@@ -211,9 +210,9 @@ def gather_all(kind: int, n: int, shape: Any, room: Any, totals: Any) -> None:
 @inner
 def gather_crossed(n: int, shape: Any, room: Any, totals: Any) -> None:
     """Gather a tile from the features of all rows, about the frame's origin."""
-    k, d, _, _ = shape
-    joint, scale, every = room.joint, room.scale, -(-(d * (d + 3) // 2) // FEATURES) * FEATURES
-    stride, block, begin = len(scale), VECTORS * BYTES // room.features.itemsize, numba.int64(0)
+    k = shape[0]
+    joint, scale, stride = room.joint, room.scale, len(room.scale)
+    every, block, begin = len(room.features) // stride, VECTORS * BYTES // room.features.itemsize, numba.int64(0)
     for i in range(k):
         totals.counts[i] += weighed(joint, i * stride, scale, begin, n)
     for at in range(0, n, block):
@@ -242,7 +241,7 @@ def write_sums(kind: int, shape: Any, totals: Any) -> None:
         if kind in TRIANGLES:
             _write_triangle(second, i * width * width, width, d, products[i])
             if kind == TRIANGULAR_EXPANDED:
-                _add_crossed(totals.crossed, i, d, products[i])
+                _add_crossed(totals.crossed, i * (len(totals.crossed) // (last * LANES)), products[i])
         else:
             copied(second, i * width, products[i], 1 + d, products.shape[1] - 1 - d)
     if kind in SHARING:
@@ -258,10 +257,9 @@ def _write_triangle(second: Any, begin: int, width: int, d: int, row: Any) -> No
 
 
 @inner
-def _add_crossed(sums: Any, i: int, d: int, row: Any) -> None:
-    """Add a component's sums, of which each lane of a vector has its part."""
-    lanes, count = NATIVE // 8, d * (d + 3) // 2
-    at = i * -(-count // FEATURES) * FEATURES * lanes
-    for j in range(count):
+def _add_crossed(sums: Any, first: int, row: Any) -> None:
+    """Add a component's sums, from a vector on: each lane has its part."""
+    lanes = NATIVE // 8
+    for j in range(1, len(row)):
         for lane in range(lanes):
-            row[1 + j] += sums[at + j * lanes + lane]
+            row[j] += sums[(first + j - 1) * lanes + lane]

@@ -19,7 +19,6 @@ __all__ = [
     "DIAGONAL",
     "DIAGONAL_EXPANDED",
     "EXPANDED",
-    "FEATURES",
     "GROUP",
     "LANES",
     "SCREENED",
@@ -27,6 +26,7 @@ __all__ = [
     "SHARED_EXPANDED",
     "SHARING",
     "STRETCH",
+    "TRIANGLES",
     "TRIANGULAR",
     "TRIANGULAR_EXPANDED",
     "UNIT",
@@ -53,6 +53,7 @@ FAINT = 1e-10  # and above this no share is left to float32, whatever the bound
 TRIANGULAR, DIAGONAL, UNIT, SHARED = range(4)  # U: a triangle for each component, a row, a number; one triangle for all
 DIAGONAL_EXPANDED, UNIT_EXPANDED, SHARED_EXPANDED = range(4, 7)  # −½ s (x − μ)² = −½ s μ² + s μ x − ½ s x²
 TRIANGULAR_EXPANDED = 7  # c + a · φ(x), φ(x) = [x, vech(x xᵀ)]
+TRIANGLES = (TRIANGULAR, TRIANGULAR_EXPANDED)
 SQUARED = (DIAGONAL_EXPANDED, UNIT_EXPANDED, SHARED_EXPANDED)
 EXPANDED = (*SQUARED, TRIANGULAR_EXPANDED)
 SHARING = (SHARED, SHARED_EXPANDED)  # one scatter is summed for all components; the first serves float32

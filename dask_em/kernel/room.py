@@ -16,8 +16,7 @@ from dask_em.kernel.layout import (
     LANES,
     SHARING,
     STRETCH,
-    TRIANGULAR,
-    TRIANGULAR_EXPANDED,
+    TRIANGLES,
     UNIT,
     UNIT_EXPANDED,
     VECTORS,
@@ -30,7 +29,6 @@ from dask_em.rows import Workspace
 __all__ = ["Room", "Screen", "Sums", "Totals", "room"]
 
 Array = np.ndarray[Any, Any]
-FEATURE_BYTES = 40 * 1024  # of a tile's features
 TILE_BYTES, TILE_LEAST = 512 * 1024, 480  # of a tile's rows and densities, near the L2 cache; rows, where they are wide
 
 
@@ -68,10 +66,9 @@ def room(packed: Packed, tile_rows: int, space: Workspace) -> Room:
     """Return the arrays for tiles of a model, of so many rows at most."""
     k, _, _, width = packed.shape
     block, dtype = VECTORS * BYTES // packed.dtype.itemsize, packed.dtype
-    least, fitting = TILE_LEAST, TILE_BYTES // (dtype.itemsize * 2 * width + 8 * k)
-    if packed.features:
-        fitting, least = FEATURE_BYTES // (8 * (packed.features + k)), STRETCH
-    rows = -(-min(tile_rows, max(fitting, least)) // STRETCH) * STRETCH
+    fitting = TILE_BYTES // (dtype.itemsize * 2 * width + 8 * k)
+    most = STRETCH if packed.features else max(fitting, TILE_LEAST)  # features stay in the L2 cache
+    rows = -(-min(tile_rows, most) // STRETCH) * STRETCH
     return Room(
         rows=space.array("rows", (rows * width,), dtype),
         joint=space.array("joint", (-(-k // GROUP) * GROUP * rows,)),
@@ -124,7 +121,7 @@ class Sums:
     def __init__(self, packed: Packed, space: Workspace) -> None:
         k, d, _, width = packed.shape
         size, triangle, groups = width * width, d * (d + 1) // 2, -(-k // GROUP) * GROUP
-        by_triangles = packed.kind in {TRIANGULAR, TRIANGULAR_EXPANDED}
+        by_triangles = packed.kind in TRIANGLES
         seconds = k * size if by_triangles else groups * width + (size if packed.kind in SHARING else 0)
         crossing = groups * packed.features * LANES
         lengths = {"counts": k, "first": (groups + 1) * width, "second": seconds, "crossed": crossing}
